@@ -1,0 +1,79 @@
+"""All that a run may touch besides its input: environment, files, child processes, a person, the clock.
+
+Made once in `cli.py`; a literal in tests (`Host(env={}, files={"/k": b"..."})`). Nothing else opens files or reads
+`os.environ` on behalf of key types.
+"""
+
+from __future__ import annotations
+
+import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+
+class Host:
+    def __init__(
+        self,
+        *,
+        env: Mapping[str, str] | None = None,
+        files: Mapping[str, bytes] | None = None,
+        ask: Callable[[str], str] | None = None,
+        commands: bool = False,
+    ) -> None:
+        """env: None is the process environment.  files: None is the real file system.
+
+        ask: prompts a person for a passphrase; None where there is nobody to ask.
+        commands: whether gpg, the `*_CMD` variables and age plugins may be started (contract: the sops verbs only).
+        """
+        self.env: Mapping[str, str] = os.environ if env is None else env
+        self.ask = ask
+        self.commands = commands
+        self._files = files
+
+    def read(self, path: str, limit: int = 16 << 20) -> bytes:
+        """The whole file, at most `limit` bytes. Raises OSError (also for more than `limit`, and for no regular file)."""
+        if self._files is not None:
+            try:
+                return self._files[path]
+            except KeyError:
+                raise FileNotFoundError(2, "No such file or directory", path) from None
+        import stat
+
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        with open(descriptor, "rb") as file:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise OSError(22, "Not a regular file", path)
+            content = file.read(limit + 1)
+        if len(content) > limit:
+            raise OSError(27, "File too large", path)
+        return content
+
+    def list(self, folder: str) -> list[str]:
+        """The names in a folder, sorted. Raises OSError."""
+        if self._files is not None:
+            prefix = folder.rstrip("/") + "/"
+            names = {path[len(prefix) :].partition("/")[0] for path in self._files if path.startswith(prefix)}
+            if not names:
+                raise FileNotFoundError(2, "No such file or directory", folder)
+            return sorted(names)
+        return sorted(os.listdir(folder))
+
+    def home(self) -> str | None:
+        """The user's home folder; None where there is none (uid 999 of a sidecar has none)."""
+        return self.env.get("HOME") or None
+
+    def run(self, argv: Sequence[str], *, stdin: bytes = b"", env: Mapping[str, str], timeout: float) -> tuple[int, bytes]:
+        """Run a program without a shell; its exit status and stdout. stderr is dropped: it may quote secrets.
+
+        env: the child's whole environment.  timeout: seconds; the child is killed after it.
+        Raises OSError when it cannot be started, TimeoutError when it was killed.
+        """
+        import subprocess
+
+        try:
+            done = subprocess.run(argv, input=stdin, env=dict(env), capture_output=True, timeout=timeout, check=False)
+        except subprocess.TimeoutExpired:
+            raise TimeoutError(f"no answer within {timeout:g} s") from None
+        return done.returncode, done.stdout
