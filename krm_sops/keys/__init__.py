@@ -1,4 +1,5 @@
-"""Key types: metadata section -> implementation. A further one is a file in this folder and a line in this table."""
+"""Key types: metadata section -> implementation. A further one is a file in this folder and a line in
+this table. The order is the one in which sops reads a group."""
 
 from __future__ import annotations
 
@@ -9,6 +10,11 @@ if TYPE_CHECKING:
     from krm_sops.keys.base import MasterKey
 
 KEY_TYPES = Registry["type[MasterKey]"](
-    age="krm_sops.keys.age:AgeKey",
+    kms="krm_sops.keys.remote:AwsKmsKey",
+    gcp_kms="krm_sops.keys.remote:GcpKmsKey",
+    hckms="krm_sops.keys.remote:HuaweiKmsKey",
+    azure_kv="krm_sops.keys.remote:AzureKeyVaultKey",
+    hc_vault="krm_sops.keys.remote:VaultKey",
     pgp="krm_sops.keys.pgp:PgpKey",
+    age="krm_sops.keys.age:AgeKey",
 )

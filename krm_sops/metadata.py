@@ -1,0 +1,166 @@
+"""The `sops` branch of a document <-> `Metadata`: who can open it, what is encrypted in it, and its MAC.
+
+Reading is as lenient as sops is: names match whatever their case, numbers and booleans stand in for text, lists may be
+null, unknown fields are ignored (old files carry them; the corpus goes back to SOPS 1.0).
+"""
+
+from __future__ import annotations
+
+from krm_sops.errors import LimitError, MetadataError, shown
+from krm_sops.keys import KEY_TYPES
+from krm_sops.selection import RULES, Selection
+from krm_sops.tree import Branch, Timestamp, to_bytes
+from krm_sops.values import go_float, timestamp, to_text
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from krm_sops.keys.base import MasterKey
+    from krm_sops.tree import Node
+
+    KeyGroup = list[MasterKey]
+
+
+class Metadata:
+    """lastmodified: RFC 3339 as the MAC's additional data needs it.  mac: its ENC text, or "".
+
+    threshold: shares needed, 0 where not stated.
+    """
+
+    __slots__ = ("key_groups", "lastmodified", "mac", "mac_only_encrypted", "selection", "threshold", "version")
+
+    def __init__(
+        self,
+        *,
+        lastmodified: str,
+        mac: str,
+        version: str,
+        key_groups: list[KeyGroup],
+        threshold: int,
+        mac_only_encrypted: bool,
+        selection: Selection,
+    ) -> None:
+        self.lastmodified = lastmodified
+        self.mac = mac
+        self.version = version
+        self.key_groups = key_groups
+        self.threshold = threshold
+        self.mac_only_encrypted = mac_only_encrypted
+        self.selection = selection
+
+    @classmethod
+    def from_branch(cls, branch: Branch, key_entry_limit: int) -> Metadata:
+        """Raises MetadataError; LimitError for more than `key_entry_limit` wrapped keys."""
+        fields = _lower(branch)
+        modified = fields.get("lastmodified")
+        if isinstance(modified, Timestamp):
+            raise MetadataError("sops.lastmodified is a YAML timestamp; it must be a quoted string")
+        if len(branch.entries) > 1 << 16 or sum(len(v) for v in fields.values() if isinstance(v, list)) > key_entry_limit:
+            raise LimitError(f"more than {key_entry_limit} key entries in one document")
+        return cls(
+            lastmodified=_instant(_text(modified, "lastmodified")),
+            mac=_text(fields.get("mac"), "mac"),
+            version=_text(fields.get("version"), "version"),
+            key_groups=_key_groups(fields, key_entry_limit),
+            threshold=_integer(fields.get("shamir_threshold"), "shamir_threshold"),
+            mac_only_encrypted=_boolean(fields.get("mac_only_encrypted"), "mac_only_encrypted"),
+            selection=Selection.from_fields({rule: _text(fields.get(rule), rule) for rule in RULES if rule in fields}),
+        )
+
+    def keys(self) -> list[MasterKey]:
+        return [key for group in self.key_groups for key in group]
+
+
+def _lower(branch: Branch) -> dict[str, Node]:
+    return {entry.key.lower(): entry.value for entry in branch.entries if isinstance(entry.key, str)}
+
+
+def _text(value: Node, name: str) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return "1" if value else "0"
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(value, float):
+        return go_float(value)
+    raise MetadataError(f"sops.{name} is no text")
+
+
+def _integer(value: Node, name: str) -> int:
+    if isinstance(value, str) and not value:
+        return 0
+    try:
+        return int(_text(value, name) or "0", 0)
+    except ValueError:
+        raise MetadataError(f"sops.{name} is no number") from None
+
+
+def _boolean(value: Node, name: str) -> bool:
+    text = _text(value, name)
+    if text in ("1", "t", "T", "TRUE", "true", "True"):
+        return True
+    if text in ("", "0", "f", "F", "FALSE", "false", "False"):
+        return False
+    raise MetadataError(f"sops.{name} is no boolean")
+
+
+def _instant(text: str) -> str:
+    """RFC 3339 as sops prints it again: without a fraction, ``Z`` for a zero offset."""
+    moment = timestamp(to_bytes(text))
+    if moment is None:
+        raise MetadataError("sops.lastmodified is no RFC 3339 time" if text else "sops.lastmodified is missing")
+    return to_text(moment)
+
+
+def _entries(value: Node, name: str) -> list[Branch]:
+    if value is None or value == "":
+        return []
+    if isinstance(value, Branch):
+        return [value] if value.entries else []
+    if not isinstance(value, list):
+        raise MetadataError(f"sops.{name} is no list")
+    found = []
+    for element in value:
+        if not isinstance(element, Branch):
+            raise MetadataError(f"sops.{name} holds something that is no mapping")
+        found.append(element)
+    return found
+
+
+def _group(fields: dict[str, Node]) -> KeyGroup:
+    group: KeyGroup = []
+    for section in KEY_TYPES:
+        value = fields.get(section)
+        if not value:
+            continue
+        for entry in _entries(value, section):
+            texts: dict[str, str] = {}
+            for name, content in _lower(entry).items():
+                if not isinstance(content, (Branch, list)):
+                    texts[name] = _text(content, f"{section}[].{name}")
+                elif name == "context" and isinstance(content, Branch):
+                    texts[name] = ",".join(f"{e.key}:{_text(e.value, 'kms[].context')}" for e in content.entries)
+            group.append(KEY_TYPES[section].from_fields(texts))
+    return group
+
+
+def _key_groups(fields: dict[str, Node], limit: int) -> list[KeyGroup]:
+    """One group from the lists at the top, or else the groups of `key_groups`; both at once: only the former."""
+    single = _group(fields)
+    groups = [single] if single else [_group(_lower(b)) for b in _entries(fields.get("key_groups"), "key_groups")]
+    count = sum(map(len, groups))
+    if not count:
+        raise MetadataError("no keys found in the sops metadata")
+    if count > limit:
+        raise LimitError(f"{count} key entries in one document (at most {limit})")
+    return groups
+
+
+def is_metadata(value: object) -> bool:
+    """Whether what stands under a top-level `sops` key is SOPS metadata at all, as opposed to somebody's own field."""
+    if not isinstance(value, Branch):
+        return False
+    names = {shown(key).lower() for key in value.keys()}
+    return bool(names & {"mac", "lastmodified", "version", "key_groups", *KEY_TYPES})
