@@ -11,6 +11,7 @@ import os
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from subprocess import Popen
 
 
 class Host:
@@ -77,3 +78,20 @@ class Host:
         except subprocess.TimeoutExpired:
             raise TimeoutError(f"no answer within {timeout:g} s") from None
         return done.returncode, done.stdout
+
+    def program(self, name: str) -> str | None:
+        """Where on PATH a program is. Only absolute components of PATH count, so never the working folder (S15)."""
+        for folder in self.env.get("PATH", "").split(":"):
+            path = f"{folder}/{name}"
+            if folder.startswith("/") and os.path.isfile(path) and os.access(path, os.X_OK):
+                return path
+        return None
+
+    def start(self, argv: Sequence[str], *, env: Mapping[str, str], folder: str) -> Popen[bytes]:
+        """A program to talk to over its stdin and stdout, running in `folder`; whoever starts it ends it.
+
+        env: the child's whole environment. Raises OSError when it cannot be started.
+        """
+        from subprocess import DEVNULL, PIPE, Popen
+
+        return Popen(argv, stdin=PIPE, stdout=PIPE, stderr=DEVNULL, env=dict(env), cwd=folder)
