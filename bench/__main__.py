@@ -67,10 +67,10 @@ def main(program: str, python: str, rounds: str = "25") -> None:
     print("| ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
     for case in cases.CASES:
         ratio = median([one / alone for one, alone in zip(times[case], base, strict=True)])
-        resident = memory[case] / 1e6
+        megabytes = memory[case] / 1e6
         print(
             f"| {case.items} | {case.secrets} | {median(times[case]) * 1e3:.1f}"
-            f" | {ratio:.2f} | {limit(case.ratio, ratio)} | {resident:.1f} | {limit(case.megabytes, resident)} |"
+            f" | {ratio:.2f} | {limit(case.ratio, ratio)} | {megabytes:.1f} | {limit(case.megabytes, megabytes)} |"
         )
 
 
