@@ -1,0 +1,197 @@
+"""YAML text -> tree, with the place of every leaf, so that one scalar can be replaced and nothing else moves.
+
+The reader of items: libyaml's events, go-yaml's typing, comments passed over. Whole files with their comments are read
+by `yamlcomments`.
+"""
+
+from __future__ import annotations
+
+from krm_sops.errors import InputError, LimitError, StoreError, shown
+from krm_sops.leanyaml import YAMLError, parser, place
+from krm_sops.tree import Branch, Entry
+from krm_sops.yamltypes import resolve_plain, resolve_tagged
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from krm_sops.limits import Limits
+    from krm_sops.tree import Node
+
+
+class Span:
+    """Where a leaf stands in the text. indent: the column of its collection, -1 in flow style. style: | > ' " or ""."""
+
+    __slots__ = ("anchored", "end", "indent", "start", "style")
+
+    def __init__(self, start: int, end: int, indent: int, style: str, anchored: bool) -> None:
+        self.start = start
+        self.end = end
+        self.indent = indent
+        self.style = style
+        self.anchored = anchored
+
+
+class Place:
+    """Where a mapping stands. entries: (start of the key, end of the value) each. first_leaf: its first leaf's number.
+
+    indent: its column, -1 in flow style.
+    """
+
+    __slots__ = ("entries", "first_leaf", "indent")
+
+    def __init__(self, first_leaf: int, indent: int) -> None:
+        self.first_leaf = first_leaf
+        self.indent = indent
+        self.entries: list[tuple[int, int]] = []
+
+
+class Source:
+    """One YAML document: its text, tree, and places.
+
+    spans: one for each leaf in walk order, None for a leaf that an alias repeats.  places: by ``id`` of the branch.
+    """
+
+    __slots__ = ("places", "root", "spans", "text")
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.root: Node = None
+        self.spans: list[Span | None] = []
+        self.places: dict[int, Place] = {}
+
+
+def read(text: str, limits: Limits, nodes: int) -> Source:
+    """Exactly one document.  nodes: how many collections and scalars it may have after alias expansion.
+
+    Raises StoreError for what is not YAML (line and column), InputError for duplicate keys and undefined aliases,
+    LimitError.
+    """
+    source = Source(text)
+    try:
+        reader = _Reader(source, limits.depth, nodes)
+        source.root = reader.document()
+    except YAMLError as error:
+        problem, line, column = place(error)
+        raise StoreError(shown(problem), line=line, column=column) from None
+    except UnicodeEncodeError:
+        raise StoreError("a lone surrogate in the text") from None
+    return source
+
+
+class _Reader:
+    def __init__(self, source: Source, depth: int, nodes: int) -> None:
+        self.next = parser(source.text).get_event
+        self.source = source
+        self.spans = source.spans
+        self.depth = depth
+        self.node_limit = nodes
+        self.nodes_left = nodes
+        self.end = 0
+        self.anchors: dict[str, tuple[Node, int, int] | None] = {}
+
+    def document(self) -> Node:
+        self.next()  # stream start
+        event = self.next()
+        if type(event).__name__ != "DocumentStartEvent":
+            raise StoreError("an empty document")
+        root = self.node(self.next(), -1, 0)
+        self.next()  # document end
+        event = self.next()
+        if type(event).__name__ != "StreamEndEvent":
+            raise StoreError("more than one document", line=event.start_mark.line + 1, column=1)
+        return root
+
+    def node(self, event: Any, indent: int, depth: int) -> Node:
+        self.nodes_left -= 1
+        if self.nodes_left < 0:
+            raise LimitError(f"more than {self.node_limit} nodes in one document")
+        try:
+            value = event.value
+        except AttributeError:
+            return self.collection(event, depth)
+        start = event.start_mark.index
+        end = self.end = event.end_mark.index
+        style = event.style or ""
+        tag = event.tag
+        if style in ("|", ">"):
+            end = self.end = start + len(self.source.text[start:end].rstrip())
+        anchor = event.anchor
+        self.spans.append(Span(start, end, indent, style, anchor is not None))
+        leaf: Node
+        if tag is not None and tag != "!":
+            leaf = resolve_tagged(tag, value)
+        elif style or tag == "!":
+            leaf = value
+        else:
+            leaf = resolve_plain(value)
+        if anchor is not None:
+            self.anchors[anchor] = (leaf, 1, 1)
+        return leaf
+
+    def collection(self, event: Any, depth: int) -> Node:
+        kind = type(event).__name__
+        if kind == "AliasEvent":
+            return self.alias(event)
+        if depth >= self.depth:
+            raise LimitError(f"collections nested deeper than {self.depth}")
+        anchor = event.anchor
+        leaves, nodes = len(self.spans), self.nodes_left
+        if anchor is not None:
+            self.anchors[anchor] = None
+        indent = -1 if event.flow_style else event.start_mark.column
+        found = self.mapping(indent, depth) if kind == "MappingStartEvent" else self.sequence(indent, depth)
+        if anchor is not None:
+            self.anchors[anchor] = (found, len(self.spans) - leaves, nodes - self.nodes_left)
+        return found
+
+    def alias(self, event: Any) -> Node:
+        known = self.anchors.get(event.anchor)
+        self.end = event.end_mark.index
+        if known is None:
+            raise InputError(f"the alias *{shown(event.anchor, 40)} has no anchor, or is inside it")
+        value, leaves, nodes = known
+        self.nodes_left -= nodes
+        if self.nodes_left < 0:
+            raise LimitError(f"more than {self.node_limit} nodes in one document after alias expansion")
+        self.spans.extend([None] * leaves)
+        return value
+
+    def mapping(self, indent: int, depth: int) -> Branch:
+        branch = Branch()
+        where = Place(len(self.spans), indent)
+        seen: set[object] = set()
+        while True:
+            event = self.next()
+            if type(event).__name__ == "MappingEndEvent":
+                break
+            start = event.start_mark.index
+            leaves = len(self.spans)
+            key = self.node(event, indent, depth + 1)
+            if isinstance(key, (Branch, list)):
+                raise StoreError("a mapping key that is a collection", line=event.start_mark.line + 1, column=1)
+            del self.spans[leaves:]
+            if key in seen:
+                raise StoreError(
+                    f"the key {shown(key, 60)!r} occurs twice",
+                    line=event.start_mark.line + 1,
+                    column=event.start_mark.column + 1,
+                )
+            seen.add(key)
+            branch.entries.append(Entry(key, self.node(self.next(), indent, depth + 1)))
+            where.entries.append((start, self.end))
+        if indent < 0:
+            self.end = event.end_mark.index
+        self.source.places[id(branch)] = where
+        return branch
+
+    def sequence(self, indent: int, depth: int) -> list[Node]:
+        elements: list[Node] = []
+        while True:
+            event = self.next()
+            if type(event).__name__ == "SequenceEndEvent":
+                break
+            elements.append(self.node(event, indent, depth + 1))
+        if indent < 0:
+            self.end = event.end_mark.index
+        return elements
