@@ -1,0 +1,37 @@
+PYTHON ?= python3
+PODMAN ?= podman
+VENV = .venv
+
+check: $(VENV)/done # what CI runs
+	$(VENV)/bin/ruff format --check
+	$(VENV)/bin/ruff check
+	$(VENV)/bin/mypy
+	$(VENV)/bin/pytest -n auto --dist loadfile
+
+fix: $(VENV)/done
+	$(VENV)/bin/ruff format
+	$(VENV)/bin/ruff check --fix
+
+test: $(VENV)/done # without other programs
+	$(VENV)/bin/pytest --ignore tests/interop --ignore tests/e2e
+
+interop: $(VENV)/done # against real sops, age, gpg
+	$(VENV)/bin/pytest tests/interop
+
+e2e: $(VENV)/done # under kpt and kustomize, installed, as an image
+	$(VENV)/bin/pytest tests/e2e
+
+image:
+	$(PODMAN) build --tag krm-sops $(IMAGE_FLAGS) .
+
+bench: # of what pip installs: an editable start is slower
+	$(PYTHON) -m venv --clear .venv-bench
+	.venv-bench/bin/pip install --quiet .
+	.venv-bench/bin/python -m bench .venv-bench/bin/krm-sops .venv-bench/bin/python
+
+$(VENV)/done: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet --editable '.[dev]'
+	touch $@
+
+.PHONY: check fix test interop e2e image bench
