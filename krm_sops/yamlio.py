@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from krm_sops.errors import InputError, LimitError, StoreError, shown
 from krm_sops.leanyaml import YAMLError, parser, place
+from krm_sops.places import Place, Source, Span
 from krm_sops.tree import Branch, Entry
 from krm_sops.yamltypes import resolve_plain, resolve_tagged
 
@@ -17,48 +18,6 @@ if TYPE_CHECKING:
 
     from krm_sops.limits import Limits
     from krm_sops.tree import Node
-
-
-class Span:
-    """Where a leaf stands in the text. indent: the column of its collection, -1 in flow style. style: | > ' " or ""."""
-
-    __slots__ = ("anchored", "end", "indent", "start", "style")
-
-    def __init__(self, start: int, end: int, indent: int, style: str, anchored: bool) -> None:
-        self.start = start
-        self.end = end
-        self.indent = indent
-        self.style = style
-        self.anchored = anchored
-
-
-class Place:
-    """Where a mapping stands. entries: (start of the key, end of the value) each. first_leaf: its first leaf's number.
-
-    indent: its column, -1 in flow style.
-    """
-
-    __slots__ = ("entries", "first_leaf", "indent")
-
-    def __init__(self, first_leaf: int, indent: int) -> None:
-        self.first_leaf = first_leaf
-        self.indent = indent
-        self.entries: list[tuple[int, int]] = []
-
-
-class Source:
-    """One YAML document: its text, tree, and places.
-
-    spans: one for each leaf in walk order, None for a leaf that an alias repeats.  places: by ``id`` of the branch.
-    """
-
-    __slots__ = ("places", "root", "spans", "text")
-
-    def __init__(self, text: str) -> None:
-        self.text = text
-        self.root: Node = None
-        self.spans: list[Span | None] = []
-        self.places: dict[int, Place] = {}
 
 
 def read(text: str, limits: Limits, nodes: int) -> Source:
