@@ -1,0 +1,166 @@
+"""OpenPGP keys: entries `*.asc`, `secring.gpg` as sops reads it, and the gpg program where it may be started.
+
+Differs from sops: what has no integrity protection, or is encrypted to a passphrase as well, is refused before gpg sees
+it, and `pubring.gpg` is not searched for secret keys (there are none in it).
+"""
+
+from __future__ import annotations
+
+from krm_sops.errors import KeyUnavailable, WrongKey, shown
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from typing import ClassVar
+
+    from krm_sops.credentials import Credentials
+    from krm_sops.host import Host
+    from krm_sops.keys.base import MasterKey
+    from krm_sops.pgp.keys import SecretKey
+
+_HEX = frozenset("0123456789abcdefABCDEF")
+_GPG_ENVIRONMENT = (
+    *("HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "LC_CTYPE", "TERM", "TMPDIR"),
+    *("GNUPGHOME", "GPG_AGENT_INFO", "GPG_TTY", "PINENTRY_USER_DATA"),
+    *("DISPLAY", "WAYLAND_DISPLAY", "XAUTHORITY", "XDG_RUNTIME_DIR", "DBUS_SESSION_BUS_ADDRESS"),
+)
+"""What gpg, its agent and a pinentry window need."""
+_GPG_OUTPUT = 4096
+_GPG_SECONDS = 30.0
+_PROMPTS = 3
+
+
+class PgpKey:
+    section: ClassVar[str] = "pgp"
+    entry_names: ClassVar[tuple[str, ...]] = (".asc",)
+
+    __slots__ = ("enc", "identity")
+
+    def __init__(self, fingerprint: str, enc: str) -> None:
+        """fingerprint: hexadecimal, perhaps with a "!" for "this very subkey".  enc: an armored message."""
+        self.identity = fingerprint
+        self.enc = enc
+
+    @classmethod
+    def from_fields(cls, fields: Mapping[str, str]) -> PgpKey:
+        return cls(fields.get("fp", "").replace(" ", ""), fields.get("enc", ""))
+
+    def unwrap(self, credentials: Credentials) -> bytes:
+        """Raises WrongKey, KeyUnavailable. At most 4 KiB; its length is not checked."""
+        from krm_sops.pgp.message import Message
+
+        digits = self.identity.removesuffix("!")
+        if not (16 <= len(digits) <= 64 and _HEX.issuperset(digits)):
+            raise KeyUnavailable("its fp is no fingerprint (16 to 64 hexadecimal digits)")
+        message = Message.read(self.enc.encode())
+        ring: _Ring = credentials.once("pgp", lambda: _Ring(credentials))
+        try:
+            if not ring.keys:
+                raise WrongKey(
+                    "no OpenPGP secret key at hand",
+                    hint="hand one in: an entry *.asc of the key Secret or key folder, --key-file, "
+                    "or for the sops verbs gpg with its GNUPGHOME",
+                )
+            return message.open(ring.keys, ring.passphrases)
+        except (WrongKey, KeyUnavailable) as error:
+            failed = error
+        problems = list(ring.problems)
+        if credentials.ambient_for("pgp") and credentials.host.commands:
+            try:
+                return _gpg(message.content, credentials.host)
+            except KeyUnavailable as error:
+                problems.append(error.message)
+        if not problems:
+            raise failed
+        unavailable = isinstance(failed, KeyUnavailable) or ring.problems
+        raise (KeyUnavailable if unavailable else WrongKey)("; ".join([failed.message, *problems]), hint=failed.hint)
+
+
+class _Ring:
+    """The secret keys of one credential scope, read once.
+
+    problems: entries that could not be read. They matter only to a message that no other key opens.
+    """
+
+    def __init__(self, credentials: Credentials) -> None:
+        self.keys: list[SecretKey] = []
+        self.problems: list[str] = []
+        self._host = credentials.host
+        self._known: list[bytes] = []
+        for entry in credentials.entries_for("pgp"):
+            self._add(entry.data, f"{shown(entry.name)} ({shown(entry.origin)})")
+        if credentials.ambient_for("pgp"):
+            self._add_legacy_ring()
+
+    def _add(self, data: bytes, where: str) -> None:
+        from krm_sops.pgp.keys import read_ring
+
+        try:
+            found = read_ring(data)
+        except KeyUnavailable as error:
+            self.problems.append(f"{where}: {error.message}")
+            return
+        if not found:
+            self.problems.append(f"{where}: no secret key for decryption in it")
+        self.keys += found
+
+    def _add_legacy_ring(self) -> None:
+        """`secring.gpg`, which gpg itself left behind with 2.1 and sops still reads first."""
+        home = self._host.home()
+        folder = self._host.env.get("GNUPGHOME") or (f"{home}/.gnupg" if home else "")
+        if not folder:
+            return
+        path = f"{folder}/secring.gpg"
+        try:
+            data = self._host.read(path)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            self.problems.append(f"{shown(path)}: {error.strerror}")
+            return
+        if data:
+            self._add(data, shown(path))
+
+    def passphrases(self, key: SecretKey) -> Iterator[bytes]:
+        """Those that opened other keys (subkeys share theirs), then what a person says, as often as sops asks."""
+        yield from tuple(self._known)
+        if self._host.ask is None:
+            return
+        for _ in range(_PROMPTS):
+            answer = self._host.ask(f"passphrase of OpenPGP key {key.name}: ").encode()
+            if not answer:
+                return
+            self._known.append(answer)
+            yield answer
+            self._known.remove(answer)  # asked for one more, so it was wrong
+
+
+def _gpg(message: bytes, host: Host) -> bytes:
+    """What `gpg --decrypt` makes of a message whose packets were looked at already. Raises KeyUnavailable."""
+    program = host.env.get("SOPS_GPG_EXEC") or "gpg"
+    if program.startswith("/"):
+        path: str | None = program
+    else:
+        path = None if "/" in program else host.program(program)
+    if path is None:
+        raise KeyUnavailable(f"{shown(program)} was not found (SOPS_GPG_EXEC, absolute folders of PATH)")
+    environment = {name: host.env[name] for name in _GPG_ENVIRONMENT if name in host.env}
+    environment["PATH"] = ":".join(folder for folder in host.env.get("PATH", "").split(":") if folder.startswith("/"))
+    argv = [path, "--batch", "--quiet", "--keyserver-options", "no-auto-key-retrieve"]
+    argv += ["--max-output", str(_GPG_OUTPUT), "--decrypt"]
+    try:
+        status, output = host.run(argv, stdin=message, env=environment, timeout=_GPG_SECONDS)
+    except TimeoutError as error:
+        raise KeyUnavailable(f"{shown(path)}: {error}") from None
+    except OSError as error:
+        raise KeyUnavailable(f"{shown(path)} could not be started: {error.strerror}") from None
+    if status != 0:
+        raise KeyUnavailable(f"{shown(path)} could not decrypt it either (exit status {status})")
+    if not output:  # what gpg before 2.3 makes of a packet type it does not know (getsops/sops#896)
+        raise KeyUnavailable(f"{shown(path)} gave zero bytes")
+    if len(output) > _GPG_OUTPUT:
+        raise KeyUnavailable(f"{shown(path)} gave more than {_GPG_OUTPUT} bytes, which is no data key")
+    return output
+
+
+_: type[MasterKey] = PgpKey
