@@ -1,0 +1,157 @@
+"""Build a folder that runs krm-sops where there is no Python: `python -m krm_sops.standalone FOLDER`.
+
+::
+
+    bin/krm-sops    the launcher            lib/krm-sops    the dynamic loader, so that `ps` shows this name
+    bin/python      this interpreter        lib/*.so.N      the C library and what else the parts link to
+                                            lib/python3.X   standard library and packages, compiled, without sources
+
+It is made of what is running: this interpreter, its standard library, the packages it imports. Nothing in it names the
+place it was built at, so it may be moved. Needs Linux with glibc here, and of the target nothing but a kernel (and `sh`
+for the launcher).
+"""
+
+from __future__ import annotations
+
+import compileall
+import os
+import shutil
+import subprocess
+import sys
+from importlib import metadata, util
+from pathlib import Path
+from py_compile import PycInvalidationMode
+
+from krm_sops.errors import KrmSopsError
+
+PACKAGES = ("krm_sops", "cryptography", "_cffi_backend", "re2", "yaml")
+DISTRIBUTIONS = ("krm-sops", "cryptography", "cffi", "google-re2", "PyYAML")
+
+# Of the standard library: what cannot run in the folder, what is for developers, and what nothing here could use.
+LEFT_OUT = {
+    *("__phello__", "__pycache__", "dist-packages", "lib-dynload", "site-packages"),
+    *("distutils", "ensurepip", "idlelib", "lib2to3", "pydoc.py", "pydoc_data", "test", "turtle.py", "unittest", "venv"),
+    *("_pyrepl", "curses", "dbm", "sqlite3", "tkinter", "turtledemo", "wsgiref", "xmlrpc"),
+}
+# Of its compiled modules: those that an import of ours, of the packages or of the cloud clients can reach.
+COMPILED = {
+    *("_asyncio", "_bisect", "_blake2", "_bz2", "_contextvars", "_csv", "_datetime", "_decimal", "_hashlib", "_heapq"),
+    *("_hmac", "_json", "_lzma", "_md5", "_opcode", "_pickle", "_posixsubprocess", "_queue", "_random", "_sha1", "_sha2"),
+    *("_sha256", "_sha3", "_sha512", "_socket", "_ssl", "_struct", "_typing", "_uuid", "_zoneinfo"),
+    *("array", "binascii", "fcntl", "grp", "math", "mmap", "resource", "select", "termios", "unicodedata", "zlib"),
+}
+
+
+class BuildError(KrmSopsError):
+    pass
+
+
+def build(folder: Path) -> None:
+    """folder: must not exist yet; it appears whole or not at all. Raises BuildError, OSError."""
+    if folder.exists():
+        raise BuildError(f"{folder} exists already")
+    part = folder.with_name(f".{folder.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    try:
+        library = part / "lib" / Path(os.__file__).parent.name
+        copy_interpreter(part)
+        copy_standard_library(library)
+        copy_packages(library / "site-packages")
+        copy_libraries(part)
+        compile_all(part)
+        for path in part.rglob("*"):
+            path.chmod(0o755 if path.is_dir() or path.parent in (part / "bin", part / "lib") else 0o644)
+        part.chmod(0o755)
+        part.rename(folder)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def copy_interpreter(part: Path) -> None:
+    (part / "bin").mkdir(parents=True)
+    shutil.copyfile("/proc/self/exe", part / "bin" / "python")
+    shutil.copyfile(Path(__file__).parent / "bin" / "krm-sops", part / "bin" / "krm-sops")
+
+
+def copy_standard_library(library: Path) -> None:
+    source = Path(os.__file__).parent
+
+    def left_out(folder: str, names: list[str]) -> set[str]:
+        if Path(folder) != source:
+            return {"__pycache__"} & set(names)
+        return {name for name in names if name in LEFT_OUT or name.startswith(("config-", "_sysconfigdata"))}
+
+    shutil.copytree(source, library, ignore=left_out)
+    (library / "lib-dynload").mkdir()  # even where it stays empty: without it each start prints a warning
+    for name in COMPILED:
+        spec = util.find_spec(name)
+        if spec and spec.origin and spec.origin.endswith(".so"):
+            shutil.copy(spec.origin, library / "lib-dynload")
+
+
+def copy_packages(target: Path) -> None:
+    for name in PACKAGES:
+        spec = util.find_spec(name)
+        if spec is None or spec.origin is None:
+            raise BuildError(f"package {name} is not installed")
+        if spec.submodule_search_locations:
+            ignored = shutil.ignore_patterns("__pycache__", "*.pyi", "*.pyx", "*.pxd", "*.h", "py.typed")
+            shutil.copytree(Path(spec.origin).parent, target / name, ignore=ignored)
+        else:
+            shutil.copy(spec.origin, target)
+    for name in DISTRIBUTIONS:  # names and versions for scanners, licences for everyone
+        distribution = metadata.distribution(name)
+        for file in distribution.files or ():
+            if file.parts[0].endswith(".dist-info") and (file.name == "METADATA" or file.parts[1:-1]):
+                (target / file).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(distribution.locate_file(file), target / file)
+
+
+def copy_libraries(part: Path) -> None:
+    """Copy the loader, and what it finds for the interpreter and each compiled module, under the name asked for."""
+    loader = running_loader()
+    shutil.copyfile(loader, part / "lib" / "krm-sops")
+    for file in [part / "bin" / "python", *part.rglob("*.so")]:
+        listed = subprocess.run([loader, "--list", file], check=True, capture_output=True, text=True).stdout
+        for line in listed.splitlines():
+            name, arrow, found = line.strip().partition(" => ")
+            if not arrow or "/" in name:  # the kernel's own, and the loader
+                continue
+            path, _, address = found.rpartition(" ")
+            if not address.startswith("(0x"):
+                raise BuildError(f"{file.name} needs {name}, which is not here")
+            if not (part / "lib" / name).exists():
+                shutil.copyfile(path, part / "lib" / name)
+
+
+def running_loader() -> str:
+    with open("/proc/self/maps") as maps:
+        for line in maps:
+            path = line.rstrip("\n").partition("/")[2]
+            if path.rpartition("/")[2].startswith(("ld-linux", "ld64.so", "ld.so")):
+                return "/" + path
+    raise BuildError("this interpreter was not started by glibc's loader")
+
+
+def compile_all(part: Path) -> None:
+    """Replace each source by its bytecode, which holds no path of this machine and is never compared with a source."""
+    if not compileall.compile_dir(
+        part / "lib",
+        legacy=True,
+        quiet=1,
+        stripdir=str(part),
+        invalidation_mode=PycInvalidationMode.UNCHECKED_HASH,
+        maxlevels=20,
+    ):
+        raise BuildError("a module of the standard library or a package does not compile")
+    for source in part.rglob("*.py"):
+        source.unlink()
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit("usage: python -m krm_sops.standalone FOLDER")
+    try:
+        build(Path(sys.argv[1]))
+    except (KrmSopsError, OSError, subprocess.CalledProcessError) as error:
+        sys.exit(f"krm-sops: error: {error}")
