@@ -96,6 +96,13 @@ class Branch:
                 return entry.value
         return None
 
+    def number(self, key: str) -> int | None:
+        """The position of the first entry under `key`; None where there is none."""
+        for number, entry in enumerate(self.entries):
+            if entry.key == key:
+                return number
+        return None
+
     def keys(self) -> list[str]:
         return [entry.key for entry in self.entries if isinstance(entry.key, str)]
 

@@ -1,0 +1,87 @@
+"""Functions: functionConfig -> what is done. A further one is a file in this folder and a line in this table."""
+
+from __future__ import annotations
+
+from krm_sops.errors import ConfigError, KrmSopsError, ResourceListError, shown
+from krm_sops.krm.resourcelist import NotPlainError, ResourceList
+from krm_sops.registry import Registry
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from krm_sops.host import Host
+    from krm_sops.krm.item import Item
+    from krm_sops.krm.results import Result
+    from krm_sops.limits import Limits
+
+FUNCTIONS = Registry["Callable[[ResourceList, Host], Answer]"](
+    SopsDecrypt="krm_sops.functions.decrypt:run",
+)
+GROUP_VERSION = "krm-sops.dev/v1alpha1"
+
+
+class Answer:
+    """What a function came to.  key_items: the key Secrets it used.  keys_in_config: the functionConfig holds a key."""
+
+    def __init__(self) -> None:
+        self.results: list[Result] = []
+        self.key_items: list[Item] = []
+        self.keys_in_config = False
+
+
+class FunctionError(KrmSopsError):
+    """A function failed; `answer` holds at least one result of severity error, and what must not be printed."""
+
+    def __init__(self, answer: Answer) -> None:
+        super().__init__("the function failed")
+        self.answer = answer
+
+
+def function_for(config: Item | None) -> Callable[[ResourceList, Host], Answer]:
+    """Raises ConfigError for a kind that is none of ours."""
+    kind = config.kind if config else ""
+    version = config.field("apiVersion") if config else ""
+    if config is None or (version, kind) in (("v1", "ConfigMap"), ("v1", "Secret")):
+        return FUNCTIONS["SopsDecrypt"]
+    if version == GROUP_VERSION and kind in FUNCTIONS:
+        return FUNCTIONS[kind]
+    known = ", ".join(f"{GROUP_VERSION} {name}" for name in FUNCTIONS)
+    raise ConfigError(
+        f"functionConfig of kind {shown(version, 80)} {shown(kind, 80)} is unknown; allowed: v1 ConfigMap, v1 Secret, {known}"
+    )
+
+
+def run(raw: bytes, host: Host, limits: Limits) -> tuple[bytes, list[Result], int]:
+    """The whole program: ResourceList bytes in; ResourceList bytes, what to say, and the exit status out.
+
+    Fails closed: on an error all items leave exactly as they came, those that bear keys left out.
+    Raises ResourceListError, LimitError where there is no list to answer in.
+    """
+    try:
+        return _run(ResourceList(raw, limits), host)
+    except NotPlainError:
+        return _run(ResourceList(raw, limits, exact=True), host)
+
+
+def _run(given: ResourceList, host: Host) -> tuple[bytes, list[Result], int]:
+    from krm_sops.krm.results import Result
+
+    answer = Answer()
+    try:
+        answer = function_for(given.config)(given, host)
+    except FunctionError as error:
+        answer = error.answer
+    except ResourceListError:
+        raise
+    except KrmSopsError as error:
+        answer.results.append(Result.of(error, given.config if isinstance(error, ConfigError) else None))
+        answer.keys_in_config = True
+    failed = any(result.severity == "error" for result in answer.results)
+    output = given.write(
+        answer.results,
+        without=answer.key_items if failed else (),
+        keep_config=not answer.keys_in_config,
+        changed=not failed,
+    )
+    return output, answer.results, 1 if failed else 0
