@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from krm_sops.errors import StoreError, shown
 from krm_sops.tree import Timestamp, from_bytes
+from krm_sops.values import short_float
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ _WORDS: dict[str, bool | float | None] = {
     "-.INF": float("-inf"),
 }
 _NUMERIC = "+-0123456789"
+_SPECIAL = {"NaN": ".nan", "+Inf": ".inf", "-Inf": "-.inf"}
 _PREFIXES = {"0x": 16, "0b": 2, "0o": 8}
 _DIGITS = {2: "01", 8: "01234567", 10: "0123456789", 16: "0123456789abcdef"}
 
@@ -86,33 +88,9 @@ def resolve_tagged(tag: str, text: str) -> Scalar:
 
 
 def float_yaml(number: float) -> str:
-    """A float as go-yaml writes it: the shortest digits, scientific from 1e+06 upwards and below 1e-04."""
-    if number != number:
-        return ".nan"
-    if number in (float("inf"), float("-inf")):
-        return ".inf" if number > 0 else "-.inf"
-    sign, digits, exponent = shortest(number)
-    if exponent < -4 or exponent >= 6:
-        mantissa = digits[0] + ("." + digits[1:] if len(digits) > 1 else "")
-        return f"{sign}{mantissa}e{'-' if exponent < 0 else '+'}{abs(exponent):02d}"
-    if exponent < 0:
-        return f"{sign}0.{'0' * (-exponent - 1)}{digits}"
-    whole = digits[: exponent + 1].ljust(exponent + 1, "0")
-    fraction = digits[exponent + 1 :]
-    return f"{sign}{whole}.{fraction}" if fraction else sign + whole
-
-
-def shortest(number: float) -> tuple[str, str, int]:
-    """Sign ("" or "-"), the fewest digits that read back as this float, and the decimal exponent of the first one."""
-    mantissa, _, power = repr(abs(number)).partition("e")
-    whole, _, fraction = mantissa.partition(".")
-    digits = (whole + fraction).lstrip("0")
-    leading_zeros = len(whole + fraction) - len(digits)
-    digits = digits.rstrip("0")
-    sign = "-" if repr(number)[0] == "-" else ""
-    if not digits:
-        return sign, "0", 0
-    return sign, digits, len(whole) - 1 - leading_zeros + int(power or 0)
+    """A float as go-yaml writes it."""
+    text = short_float(number, "e")
+    return _SPECIAL.get(text, text)
 
 
 def _number(text: str) -> int | float | str:
