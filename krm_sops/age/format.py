@@ -67,9 +67,8 @@ def dearmor(text: bytes) -> bytes:
 
 def from_base64(text: str) -> bytes:
     """Canonical base64 without padding, the only kind inside of an age file. Raises ValueError."""
-    padded = text + "=" * (-len(text) % 4)
-    raw = a2b_base64(padded)
-    if b2a_base64(raw, newline=False) != padded.encode("ascii"):
+    raw = a2b_base64(text + "=" * (-len(text) % 4))
+    if to_base64(raw) != text:
         raise ValueError("base64 that is not canonical")
     return raw
 

@@ -15,8 +15,7 @@ from krm_sops.tree import to_bytes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-    from subprocess import Popen
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from typing import ClassVar, Self
 
     from krm_sops.age.base import Identity, Unwrap
@@ -28,7 +27,6 @@ _LARGEST_PART = 64 * 1024
 """Bytes that a data key or share may have here: far more than it will, far less than hurts."""
 _IN_BAND_WORK, _BY_HAND_WORK = 18, 22
 """scrypt's work factor at most (S21): a second, as age writes it; and what age accepts of a person's own file."""
-_COMMAND_SECONDS = 60.0
 _SHOWN_IDENTITIES = 5
 
 
@@ -61,8 +59,8 @@ class AgeKey:
     def _unwrap(self, credentials: Credentials) -> bytes:
         file = File(dearmor(to_bytes(self.enc)))
         attempt = _Attempt(file, self.recipient)
-        for stage in (_at_hand, _ssh_keys, _from_commands):
-            file_key = attempt.with_sources(stage(credentials, self.recipient))
+        for sources in _stages(credentials, self.recipient):
+            file_key = attempt.with_sources(sources)
             if file_key is not None:
                 return file.open(file_key, _LARGEST_PART)
         file_key = attempt.with_costly_ones()
@@ -169,16 +167,22 @@ def _hint(known: Sequence[object]) -> str:
 
 def _reader(host: Host, *, by_hand: bool) -> Reader:
     """by_hand: whether a person chose the source, on the command line or in the environment."""
-    work = _BY_HAND_WORK if by_hand and host.ask else _IN_BAND_WORK
-    return Reader(host.ask, _plugins(host) if host.commands else None, work)
+    start = None
+    if host.commands:
+        from krm_sops.keys.age_programs import plugin_starter
+
+        start = plugin_starter(host)
+    return Reader(host.ask, start, _BY_HAND_WORK if by_hand and host.ask else _IN_BAND_WORK)
 
 
-def _at_hand(credentials: Credentials, _: str) -> _Sources:
-    found: _Sources = credentials.once("age at hand", lambda: _load_at_hand(credentials))
-    return found
+def _stages(credentials: Credentials, recipient: str) -> Iterator[_Sources]:
+    """Each read once for a credential scope; commands once for each recipient, which they are told."""
+    yield credentials.once("age", lambda: _at_hand(credentials))
+    yield credentials.once("age ssh", lambda: _ssh_keys(credentials))
+    yield credentials.once(f"age command {recipient}", lambda: _from_commands(credentials, recipient))
 
 
-def _load_at_hand(credentials: Credentials) -> _Sources:
+def _at_hand(credentials: Credentials) -> _Sources:
     found = _Sources()
     host = credentials.host
     for entry in credentials.entries_for("age"):
@@ -198,12 +202,7 @@ def _load_at_hand(credentials: Credentials) -> _Sources:
     return found
 
 
-def _ssh_keys(credentials: Credentials, _: str) -> _Sources:
-    found: _Sources = credentials.once("age ssh", lambda: _load_ssh_keys(credentials))
-    return found
-
-
-def _load_ssh_keys(credentials: Credentials) -> _Sources:
+def _ssh_keys(credentials: Credentials) -> _Sources:
     found = _Sources()
     if credentials.ambient_for("age"):
         host = credentials.host
@@ -244,82 +243,22 @@ _COMMANDS = ("SOPS_AGE_SSH_PRIVATE_KEY_CMD", "SOPS_AGE_KEY_CMD")
 
 
 def _from_commands(credentials: Credentials, recipient: str) -> _Sources:
-    """Once for each recipient, which the command is told."""
-    found: _Sources = credentials.once(f"age command {recipient}", lambda: _load_from_commands(credentials, recipient))
-    return found
-
-
-def _load_from_commands(credentials: Credentials, recipient: str) -> _Sources:
     found = _Sources()
     host = credentials.host
     for variable in _COMMANDS:
         command = host.env.get(variable)
-        if command is not None and credentials.ambient_for("age"):
-            if not host.commands:
-                found.problems.append(f"{variable} is set, but commands run in the sops verbs only")
-                continue
-            try:
-                found.add(_reader(host, by_hand=True), variable, _output(host, command, recipient))
-            except (OSError, ValueError) as error:
-                found.problem(variable, error)
+        if command is None or not credentials.ambient_for("age"):
+            continue
+        if not host.commands:
+            found.problems.append(f"{variable} is set, but commands run in the sops verbs only")
+            continue
+        from krm_sops.keys.age_programs import output_of
+
+        try:
+            found.add(_reader(host, by_hand=True), variable, output_of(host, command, recipient))
+        except (OSError, ValueError) as error:
+            found.problem(variable, error)
     return found
-
-
-def _output(host: Host, command: str, recipient: str) -> bytes:
-    """What a command prints. It is split into words as a shell would, without a shell.
-
-    Raises ValueError (no command, unbalanced quotes, exit status), OSError (not started, or too slow).
-    """
-    from shlex import split
-
-    argv = split(command)
-    if not argv:
-        raise ValueError("the command is empty")
-    program = argv[0] if "/" in argv[0] else host.program(argv[0])
-    if program is None:
-        raise ValueError(f"{shown(argv[0])} is not on PATH")
-    env = {**_child_environment(host), "SOPS_AGE_RECIPIENT": recipient}
-    status, output = host.run([program, *argv[1:]], env=env, timeout=_COMMAND_SECONDS)
-    if status:
-        raise ValueError(f"the command failed with exit status {status}")
-    return output
-
-
-def _plugins(host: Host) -> Callable[[str, str, str], Popen[bytes] | None]:
-    def start(name: str, argument: str, folder: str) -> Popen[bytes] | None:
-        program = host.program(name)
-        if program is None:
-            return None
-        return host.start([program, argument], env=_child_environment(host), folder=folder)
-
-    return start
-
-
-_LOADER_VARIABLES = (
-    "LD_",
-    "DYLD_",
-    "BASH_",
-    "PYTHON",
-    "PERL",
-    "RUBY",
-    "NODE_",
-    "GIT_",
-    "SOPS_",
-)
-_LOADER_NAMES = ("ENV", "IFS", "SHELLOPTS")
-
-
-def _child_environment(host: Host) -> dict[str, str]:
-    """The environment without what makes a program load foreign code, and without our own keys (S15).
-
-    Differs from sops, which passes everything. What a command or plugin needs for its own keys (AWS_*, OP_*, VAULT_*)
-    stays: the operator set both.
-    """
-    return {
-        name: value
-        for name, value in host.env.items()
-        if not name.startswith(_LOADER_VARIABLES) and name not in _LOADER_NAMES
-    }
 
 
 if TYPE_CHECKING:
