@@ -7,6 +7,7 @@
 # the libraries it loads gets into the result. A release pins it by digest: --build-arg PYTHON_IMAGE=python@sha256:...
 ARG PYTHON_IMAGE=docker.io/library/python:3.13-slim-trixie
 FROM ${PYTHON_IMAGE} AS build
+RUN apt-get update -qq && apt-get install -y -qq --no-install-recommends binutils >/dev/null
 COPY container/ /build/container/
 RUN python3 -m pip install --quiet --no-cache-dir --root-user-action ignore --only-binary :all: --require-hashes \
       --target /build/packages --requirement /build/container/requirements.txt && \
@@ -15,8 +16,8 @@ RUN python3 -m pip install --quiet --no-cache-dir --root-user-action ignore --on
 COPY pyproject.toml README.md LICENSE /build/source/
 COPY krm_sops/ /build/source/krm_sops/
 RUN PYTHONPATH=/build/backend python3 -m pip install --quiet --no-cache-dir --root-user-action ignore --no-index \
-      --no-build-isolation --no-deps --target /build/packages /build/source && \
-    PYTHONPATH=/build/packages /build/container/assemble /build/image
+      --no-build-isolation --no-deps --target /build/program /build/source && \
+    PYTHONPATH=/build/program:/build/packages /build/container/assemble /build/image
 
 FROM scratch
 ARG VERSION=0

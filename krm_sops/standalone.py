@@ -30,13 +30,15 @@ DISTRIBUTIONS = ("krm-sops", "cryptography", "cffi", "google-re2", "PyYAML")
 # Of the standard library: what cannot run in the folder, what is for developers, and what nothing here could use.
 LEFT_OUT = {
     *("__phello__", "__pycache__", "dist-packages", "lib-dynload", "site-packages"),
-    *("distutils", "ensurepip", "idlelib", "lib2to3", "pydoc.py", "pydoc_data", "test", "turtle.py", "unittest", "venv"),
-    *("_pyrepl", "curses", "dbm", "sqlite3", "tkinter", "turtledemo", "wsgiref", "xmlrpc"),
+    *("distutils", "doctest.py", "ensurepip", "idlelib", "lib2to3", "pdb.py", "pydoc.py", "pydoc_data", "test"),
+    *("_pyrepl", "curses", "tkinter", "turtle.py", "turtledemo", "unittest", "venv"),
+    *("asyncio", "ctypes", "dbm", "mailbox.py", "multiprocessing", "sqlite3", "wsgiref", "xml", "xmlrpc"),
+    *("_pydatetime.py", "_pydecimal.py", "_pyio.py"),  # stand-ins for compiled modules that are there
 }
 # Of its compiled modules: those that an import of ours, of the packages or of the cloud clients can reach.
 COMPILED = {
-    *("_asyncio", "_bisect", "_blake2", "_bz2", "_contextvars", "_csv", "_datetime", "_decimal", "_hashlib", "_heapq"),
-    *("_hmac", "_json", "_lzma", "_md5", "_opcode", "_pickle", "_posixsubprocess", "_queue", "_random", "_sha1", "_sha2"),
+    *("_bisect", "_blake2", "_bz2", "_contextvars", "_csv", "_datetime", "_decimal", "_hashlib", "_heapq", "_hmac"),
+    *("_json", "_lzma", "_md5", "_opcode", "_pickle", "_posixsubprocess", "_queue", "_random", "_sha1", "_sha2"),
     *("_sha256", "_sha3", "_sha512", "_socket", "_ssl", "_struct", "_typing", "_uuid", "_zoneinfo"),
     *("array", "binascii", "fcntl", "grp", "math", "mmap", "resource", "select", "termios", "unicodedata", "zlib"),
 }
@@ -58,6 +60,7 @@ def build(folder: Path) -> None:
         copy_standard_library(library)
         copy_packages(library / "site-packages")
         copy_libraries(part)
+        strip(part)
         compile_all(part)
         for path in part.rglob("*"):
             path.chmod(0o755 if path.is_dir() or path.parent in (part / "bin", part / "lib") else 0o644)
@@ -131,6 +134,13 @@ def running_loader() -> str:
             if path.rpartition("/")[2].startswith(("ld-linux", "ld64.so", "ld.so")):
                 return "/" + path
     raise BuildError("this interpreter was not started by glibc's loader")
+
+
+def strip(part: Path) -> None:
+    """Drop the symbols that wheels bring along, 5 MB of them, where binutils are at hand."""
+    program = shutil.which("strip")
+    if program:
+        subprocess.run([program, "--strip-unneeded", part / "bin" / "python", *part.rglob("*.so*")], check=True)
 
 
 def compile_all(part: Path) -> None:
