@@ -8,13 +8,14 @@
 ARG PYTHON_IMAGE=docker.io/library/python:3.13-slim-trixie
 FROM ${PYTHON_IMAGE} AS build
 RUN apt-get update -qq && apt-get install -y -qq --no-install-recommends binutils >/dev/null
-COPY container/ /build/container/
+COPY container/requirements.txt container/requirements-build.txt /build/container/
 RUN python3 -m pip install --quiet --no-cache-dir --root-user-action ignore --only-binary :all: --require-hashes \
       --target /build/packages --requirement /build/container/requirements.txt && \
     python3 -m pip install --quiet --no-cache-dir --root-user-action ignore --only-binary :all: --require-hashes \
       --target /build/backend --requirement /build/container/requirements-build.txt
 COPY pyproject.toml README.md LICENSE /build/source/
 COPY krm_sops/ /build/source/krm_sops/
+COPY container/assemble /build/container/
 RUN PYTHONPATH=/build/backend python3 -m pip install --quiet --no-cache-dir --root-user-action ignore --no-index \
       --no-build-isolation --no-deps --target /build/program /build/source && \
     PYTHONPATH=/build/program:/build/packages /build/container/assemble /build/image

@@ -107,7 +107,7 @@ def copy_packages(target: Path) -> None:
         for file in distribution.files or ():
             if file.parts[0].endswith(".dist-info") and (file.name == "METADATA" or file.parts[1:-1]):
                 (target / file).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(distribution.locate_file(file), target / file)
+                shutil.copyfile(str(distribution.locate_file(file)), target / file)
 
 
 def copy_libraries(part: Path) -> None:
@@ -115,8 +115,7 @@ def copy_libraries(part: Path) -> None:
     loader = running_loader()
     shutil.copyfile(loader, part / "lib" / "krm-sops")
     for file in [part / "bin" / "python", *part.rglob("*.so")]:
-        listed = subprocess.run([loader, "--list", file], check=True, capture_output=True, text=True).stdout
-        for line in listed.splitlines():
+        for line in output(loader, "--list", file).splitlines():
             name, arrow, found = line.strip().partition(" => ")
             if not arrow or "/" in name:  # the kernel's own, and the loader
                 continue
@@ -140,7 +139,11 @@ def strip(part: Path) -> None:
     """Drop the symbols that wheels bring along, 5 MB of them, where binutils are at hand."""
     program = shutil.which("strip")
     if program:
-        subprocess.run([program, "--strip-unneeded", part / "bin" / "python", *part.rglob("*.so*")], check=True)
+        output(program, "--strip-unneeded", part / "bin" / "python", *part.rglob("*.so*"))
+
+
+def output(*argv: str | Path) -> str:
+    return subprocess.run(argv, check=True, stdout=subprocess.PIPE, text=True).stdout  # noqa: S603 no foreign word in it
 
 
 def compile_all(part: Path) -> None:
