@@ -31,7 +31,10 @@ _RECIPIENTS = 16
 
 
 class WrappedSessionKey:
-    """A session key encrypted to one recipient. recipient: key id, fingerprint, or b"" for an anonymous one."""
+    """A session key encrypted to one recipient. recipient: key id, fingerprint, or b"" for an anonymous one.
+
+    version: 3 or 6.
+    """
 
     __slots__ = ("algorithm", "recipient", "version", "wrapped")
 
@@ -42,10 +45,8 @@ class WrappedSessionKey:
             self.recipient = fields.take(8)
             if not any(self.recipient):
                 self.recipient = b""
-        elif self.version == 6:
-            self.recipient = fields.take(fields.number())[1:]  # after the version of that key
         else:
-            raise OpenPgpError(f"a session key packet of version {self.version} is not supported")
+            self.recipient = fields.take(fields.number())[1:]  # after the version of that key
         self.algorithm = fields.number()
         self.wrapped = fields.rest()
 
@@ -87,7 +88,7 @@ class Message:
             if data is not None:
                 raise OpenPgpError(f"a packet of type {tag} follows the encrypted data")
             if tag == PKESK:
-                recipients.append(WrappedSessionKey(body))
+                recipients.append(body)
                 if len(recipients) > _RECIPIENTS:
                     raise OpenPgpError(f"an OpenPGP message for more than {_RECIPIENTS} recipients")
             elif tag in (ENCRYPTED, ENCRYPTED_OCB):
@@ -96,7 +97,7 @@ class Message:
                 raise OpenPgpError(_refused(tag))
         if data is None or not recipients:
             raise OpenPgpError(f"an OpenPGP message without {'recipients' if data else 'encrypted data'}")
-        return cls(content, recipients, data)
+        return cls(content, [WrappedSessionKey(body) for body in recipients if body[:1] in (b"\3", b"\6")], data)
 
     def open(self, keys: Sequence[SecretKey], passphrases: Passphrases) -> bytes:
         """The content, at most 4 KiB. Keys are chosen by their id alone: no flags, no expiry, no revocation.
