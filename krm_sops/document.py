@@ -34,15 +34,17 @@ class Opened:
     leaves: plain leaves in walk order.  parts: what each leaf contributes to the MAC, b"" for nothing.
     changed: positions of the leaves that were encrypted.  paths: for each leaf, the mapping keys from the root.
     detached: positions that the walk was told to leave alone.  detached_clear: none of them is in an encrypted place.
+    empty: positions of empty strings in encrypted places, which nothing but the MAC protects.
     """
 
-    __slots__ = ("changed", "detached", "detached_clear", "leaves", "parts", "paths")
+    __slots__ = ("changed", "detached", "detached_clear", "empty", "leaves", "parts", "paths")
 
     def __init__(self, detached: Collection[int]) -> None:
         self.leaves: list[Leaf] = []
         self.parts: list[bytes] = []
         self.paths: list[tuple[str, ...]] = []
         self.changed: list[int] = []
+        self.empty: list[int] = []
         self.detached = detached
         self.detached_clear = True
 
@@ -79,7 +81,9 @@ class EncryptedDocument:
         """Raises MacMismatch. A missing or empty MAC is a mismatch."""
         metadata = self.metadata
         if not metadata.mac:
-            raise MacMismatch("the document carries no MAC", hint="nothing proves that it is complete; encrypt it again")
+            raise MacMismatch(
+                "the document carries no MAC", hint="nothing proves that it is complete; encrypt it again"
+            )
         try:
             stored = decrypt_value(metadata.mac, data_key, to_bytes(metadata.lastmodified), ("sops", "mac"))
         except (IntegrityError, InputError):
@@ -138,7 +142,9 @@ class _Walk:
             else:
                 self.leaf(value, below, (*path, key), (outer or hit) if by_comment else inside)
                 if isinstance(self.opened.leaves[-1], Comment):
-                    raise EncryptedValueError("a comment in the place of a value: its type was altered", path=(*path, key))
+                    raise EncryptedValueError(
+                        "a comment in the place of a value: its type was altered", path=(*path, key)
+                    )
             hit = False
 
     def sequence(self, elements: list[Node], aad: bytes, path: tuple[str, ...], matched: bool, outer: bool) -> None:
@@ -202,7 +208,7 @@ class _Walk:
                     "plain text where the document says that values are encrypted", path=path, hint=_PLAIN_HINT
                 )
             plain = decrypt_value(value, self.data_key, aad, path)
-            opened.changed.append(at)
+            (opened.changed if value else opened.empty).append(at)
         if plain is None or isinstance(plain, Comment) or (self.only_encrypted and not chosen):
             part = b""
         else:

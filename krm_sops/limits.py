@@ -20,6 +20,7 @@ class Limits:
         document_nodes: int = 200_000,
         run_nodes: int = 1_000_000,
         key_entries: int = 100,
+        run_seconds: int = 60,
     ) -> None:
         self.input_bytes = input_bytes
         self.document_bytes = document_bytes
@@ -27,6 +28,7 @@ class Limits:
         self.document_nodes = document_nodes
         self.run_nodes = run_nodes
         self.key_entries = key_entries
+        self.run_seconds = run_seconds
 
 
 FUNCTION = Limits()

@@ -6,7 +6,7 @@ null, unknown fields are ignored (old files carry them; the corpus goes back to 
 
 from __future__ import annotations
 
-from krm_sops.errors import LimitError, MetadataError, shown
+from krm_sops.errors import LimitError, MetadataError
 from krm_sops.keys import KEY_TYPES
 from krm_sops.selection import RULES, Selection
 from krm_sops.tree import Branch, Timestamp, to_bytes
@@ -54,7 +54,10 @@ class Metadata:
         modified = fields.get("lastmodified")
         if isinstance(modified, Timestamp):
             raise MetadataError("sops.lastmodified is a YAML timestamp; it must be a quoted string")
-        if len(branch.entries) > 1 << 16 or sum(len(v) for v in fields.values() if isinstance(v, list)) > key_entry_limit:
+        if (
+            len(branch.entries) > 1 << 16
+            or sum(len(v) for v in fields.values() if isinstance(v, list)) > key_entry_limit
+        ):
             raise LimitError(f"more than {key_entry_limit} key entries in one document")
         return cls(
             lastmodified=_instant(_text(modified, "lastmodified")),
@@ -156,11 +159,3 @@ def _key_groups(fields: dict[str, Node], limit: int) -> list[KeyGroup]:
     if count > limit:
         raise LimitError(f"{count} key entries in one document (at most {limit})")
     return groups
-
-
-def is_metadata(value: object) -> bool:
-    """Whether what stands under a top-level `sops` key is SOPS metadata at all, as opposed to somebody's own field."""
-    if not isinstance(value, Branch):
-        return False
-    names = {shown(key).lower() for key in value.keys()}
-    return bool(names & {"mac", "lastmodified", "version", "key_groups", *KEY_TYPES})

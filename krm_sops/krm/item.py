@@ -8,7 +8,7 @@ from krm_sops.tree import Branch
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from krm_sops.places import Place, Source, Span
-    from krm_sops.tree import Leaf, Node
+    from krm_sops.tree import Node, Scalar
 
 PATH = "internal.config.kubernetes.io/path"
 INDEX = "internal.config.kubernetes.io/index"
@@ -106,6 +106,30 @@ class Item:
             at += 1
         return found
 
+    def own_text(self) -> str:
+        """The object as a document of its own, with its comments; an element of a block list without its dash."""
+        text = self.source.text
+        start, end = self.place.entries[0][0], self.place.entries[-1][1]
+        if self.place.indent < 0:
+            return "{" + text[start:end] + "}"
+        first = text.rfind("\n", 0, start) + 1
+        while first and text[first:start].lstrip(" ")[:1] in ("", "#", "\n"):
+            before = text.rfind("\n", 0, first - 1) + 1
+            if text[before:first].lstrip(" ")[:1] not in ("-", "#", "\n"):
+                break
+            first = before
+        stop = self._line_end(end)
+        while stop < len(text):
+            line = text[stop + 1 : self._line_end(stop + 1)]
+            if line.strip() and not (line.lstrip(" ").startswith("#") and line.startswith(" " * self.place.indent)):
+                break
+            stop = self._line_end(stop + 1)
+        own = text[first:stop]
+        lead = len(own) - len(own.lstrip(" "))
+        return (
+            own[:lead] + own[lead:].replace("-", " ", 1) + "\n" if own[lead : lead + 2] in ("- ", "-\n") else own + "\n"
+        )
+
     def span(self, leaf: int) -> Span | None:
         return self.source.spans[self.first + leaf]
 
@@ -114,37 +138,47 @@ class Item:
         span = self.span(leaf)
         return self.source.text[span.start : span.end] if span else ""
 
-    def put(self, leaf: int, value: Leaf, *, as_string: bool, path: tuple[str, ...]) -> None:
-        """Replace a leaf.  as_string: whatever its type, it is spelled as a string.
+    def put(self, leaf: int, value: Scalar, *, quoted: bool, path: tuple[str, ...]) -> None:
+        """Replace a leaf.  quoted: spell a string in quotes, or as a literal block where it has several lines.
 
         Raises InputError where the leaf has an anchor: its plaintext would appear wherever an alias repeats it.
         """
         span = self.span(leaf)
         if span is None or span.anchored:
             raise InputError("an encrypted value with an anchor or alias", path=path)
-        if as_string and not isinstance(value, str) and value is not None:
-            from krm_sops.values import to_text
+        spelled = self._spell(value, span, quoted)
+        if "\n" in spelled and self.source.text[span.end : self._line_end(span.end)].strip():
+            spelled = self._spell(value, span, quoted, one_line=True)
+        self.edits.append((span.start, span.end, spelled))
 
-            assert not hasattr(value, "inline")
-            value = to_text(value)  # type: ignore[arg-type]
-        spelled = self._spell(value, span, as_string)
-        end = span.end
-        if "\n" in spelled and self.source.text[end : self._line_end(end)].strip():
-            spelled = self._spell(value, span, True, one_line=True)
-        self.edits.append((span.start, end, spelled))
+    def put_comment(self, old: str, new: str, path: tuple[str, ...]) -> None:
+        """Replace the text of a comment. An encrypted comment occurs once: it holds a random IV."""
+        if any(c in new for c in "\n\r\x85\u2028\u2029"):
+            raise InputError("an encrypted comment with a line break in it", path=path)
+        at = self.source.text.find("#" + old)
+        assert at >= 0
+        self.edits.append((at + 1, at + 1 + len(old), new))
 
-    def _spell(self, value: Leaf, span: Span, quoted: bool, *, one_line: bool = False) -> str:
+    def put_list_comment(self, leaf: int, new: str, path: tuple[str, ...]) -> None:
+        """Turn a list element, which is how sops stores an encrypted comment in a list, into a comment again."""
+        span = self.span(leaf)
+        text = self.source.text
+        dash = text.rfind("-", 0, span.start) if span else -1
+        if span is None or span.indent < 0 or text[dash + 1 : span.start].strip() or "\n" in new:
+            raise InputError("an encrypted comment in a place where no comment can stand", path=path)
+        self.edits.append((dash, span.end, "#" + new))
+
+    def _spell(self, value: Scalar, span: Span, quoted: bool, *, one_line: bool = False) -> str:
         if self.source.is_json:
             from krm_sops.stores.json import json_scalar
 
             return json_scalar(value)
         from krm_sops.yamlwrite import flow_scalar, scalar_text
 
-        assert not hasattr(value, "inline")
         if one_line or span.indent < 0:
-            return flow_scalar(value)  # type: ignore[arg-type]
-        multi_line = isinstance(value, str) and "\n" in value
-        return scalar_text(value, indent=span.indent + 2, quoted=quoted and not multi_line)  # type: ignore[arg-type]
+            return flow_scalar(value)
+        several_lines = isinstance(value, str) and "\n" in value
+        return scalar_text(value, indent=span.indent + 2, quoted=quoted and not several_lines)
 
     def _line_end(self, at: int) -> int:
         end = self.source.text.find("\n", at)

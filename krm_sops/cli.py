@@ -1,0 +1,210 @@
+"""The program: which verb, streams, signals, exit status. Whatever happens, stdout is complete or empty."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from krm_sops.errors import KrmSopsError, shown
+from krm_sops.registry import Registry
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+VERBS = Registry["Callable[[list[str]], int]"](
+    decrypt="krm_sops.verbs.decrypt:main",
+    filestatus="krm_sops.verbs.filestatus:main",
+    explain="krm_sops.verbs.explain:main",
+)
+
+HELP = """\
+krm-sops decrypts SOPS documents: as a KRM function for kustomize and kpt, and on the command line.
+
+Usage:
+  krm-sops                      read a ResourceList on stdin, write it decrypted to stdout (KRM function)
+  krm-sops decrypt [FILE]       decrypt one file as sops does; without FILE, stdin
+  krm-sops explain [FILE...]    say per document who can open it and which keys are at hand; needs no key
+  krm-sops filestatus FILE      print {"encrypted":true} or {"encrypted":false}
+  krm-sops VERB --help          the flags of a verb
+  krm-sops --version
+
+As a function, the functionConfig is one of
+  none, or v1 ConfigMap         data: mac, ambient, strict, secretRef, allowPlaintext
+  v1 Secret                     the key Secret itself: entries *.agekey, *.asc, *.sshkey
+  krm-sops.dev/v1alpha1 SopsDecrypt
+                                spec: decryption.secretRef.name, keys[] (value, env or file), mac, ambient, strict,
+                                selectors, exclude, allowPlaintext
+
+Keys are taken from the functionConfig, the key Secret it names among the items, the folder KRM_SOPS_KEY_DIR
+(default /keys), and, where these hold none of a type, from the places where sops looks.
+
+Example:
+  kpt fn eval PACKAGE --exec krm-sops --fn-config key-secret.yaml -o unwrap
+
+Exit status of the function: 0, all done; 1, nothing is trusted and every item left as it came.
+"""
+
+
+def console() -> None:
+    """The entry of an installed script."""
+    main_and_exit([os.path.basename(sys.argv[0] or "krm-sops"), *sys.argv[1:]])
+
+
+def main_and_exit(argv: list[str]) -> None:
+    """Run, and end the process without the interpreter's own clean-up, which would cost as much as the work."""
+    status = main(argv)
+    os._exit(status)
+
+
+def main(argv: list[str]) -> int:
+    """argv: the base name of the program, then its arguments. The exit status."""
+    _guard_process()
+    try:
+        return _dispatch(argv[1:])
+    except KrmSopsError as error:
+        say_error(error)
+        return error.exit_status
+    except KeyboardInterrupt:
+        say("error: interrupted")
+        return 130
+    except RecursionError:
+        say("error: the input is nested too deeply")
+        return 1
+    except MemoryError:
+        say("error: out of memory")
+        return 1
+    except Exception as error:  # noqa: BLE001 - a traceback could quote a secret
+        say(f"error: internal error ({type(error).__name__} in {_place(error)}); please report it")
+        if os.environ.get("KRM_SOPS_DEBUG") == "traceback":
+            raise
+        return 1
+
+
+def _dispatch(arguments: list[str]) -> int:
+    first = arguments[0] if arguments else ""
+    if not arguments:
+        if _is_terminal(0):
+            return write_out(HELP.encode())
+        return run_function()
+    if first in ("--help", "-h", "help"):
+        return write_out(HELP.encode())
+    if first in ("--version", "-v", "version"):
+        from krm_sops import __version__
+
+        return write_out(f"krm-sops {__version__}\n".encode())
+    if first in VERBS:
+        return VERBS[first](arguments[1:])
+    say(f"error: unknown verb or flag {shown(first, 60)!r}")
+    say(f"hint: verbs: {', '.join(VERBS)}; see krm-sops --help")
+    return 1
+
+
+def run_function() -> int:
+    """ResourceList on stdin -> ResourceList on stdout; what went wrong also on stderr, as kustomize drops results."""
+    from krm_sops.functions import run
+    from krm_sops.host import Host
+    from krm_sops.limits import FUNCTION
+
+    _limit_time(FUNCTION.run_seconds)
+    output, results, status = run(read_in(FUNCTION.input_bytes), Host(), FUNCTION)
+    for result in results:
+        if result.severity != "info":
+            say(f"{result.severity}: {result.line()}")
+            if result.hint:
+                say(f"hint: {result.hint}")
+    return write_out(output) or status
+
+
+def _guard_process() -> None:
+    """No core dumps, and one line instead of a traceback or silence when a signal ends us."""
+    try:
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    except (ImportError, ValueError, OSError):
+        pass
+    import _signal as signals
+
+    def stop(number: int, _frame: object) -> None:
+        say(f"error: ended by signal {number}; nothing was written")
+        os._exit(128 + number)
+
+    for number in (signals.SIGTERM, signals.SIGINT, signals.SIGHUP):
+        if signals.getsignal(number) != signals.SIG_IGN:
+            signals.signal(number, stop)
+    signals.signal(signals.SIGPIPE, signals.SIG_IGN)
+
+
+def _limit_time(seconds: int) -> None:
+    import _signal as signals
+
+    def stop(_number: int, _frame: object) -> None:
+        say(f"error: the run took more than {seconds} s (the limit run_seconds); nothing was written")
+        os._exit(1)
+
+    signals.signal(signals.SIGALRM, stop)
+    signals.alarm(seconds)
+
+
+def _is_terminal(descriptor: int) -> bool:
+    try:
+        return os.isatty(descriptor)
+    except OSError:
+        return False
+
+
+def _place(error: BaseException) -> str:
+    trace = error.__traceback__
+    where = "?"
+    while trace is not None:
+        where = f"{os.path.basename(trace.tb_frame.f_code.co_filename)}:{trace.tb_lineno}"
+        trace = trace.tb_next
+    return where
+
+
+def read_in(limit: int) -> bytes:
+    """All of stdin, at most one byte more than `limit`. Raises KrmSopsError when it is closed or fails."""
+    chunks = []
+    left = limit + 1
+    try:
+        while left > 0:
+            chunk = os.read(0, min(left, 1 << 20))
+            if not chunk:
+                break
+            chunks.append(chunk)
+            left -= len(chunk)
+    except OSError as error:
+        raise KrmSopsError(f"cannot read stdin: {error.strerror}") from None
+    return b"".join(chunks)
+
+
+def write_out(data: bytes) -> int:
+    """All of `data` on stdout; 0, or 1 after one line on stderr."""
+    view = memoryview(data)
+    try:
+        while view:
+            view = view[os.write(1, view) :]
+    except OSError as error:
+        say(f"error: cannot write to stdout: {error.strerror}")
+        return 1
+    return 0
+
+
+def say(line: str) -> None:
+    """One line on stderr; silence where there is none to write to."""
+    try:
+        os.write(2, f"krm-sops: {line}\n".encode("utf-8", "backslashreplace"))
+    except OSError:
+        pass
+
+
+def say_error(error: KrmSopsError) -> None:
+    where = ".".join(shown(part, 80) for part in error.path)
+    say(f"error: {where}: {error}" if where else f"error: {error}")
+    if error.hint:
+        say(f"hint: {error.hint}")
+
+
+def usage_error(message: str, allowed: Sequence[str]) -> KrmSopsError:
+    return KrmSopsError(message, hint="flags: " + ", ".join(allowed))

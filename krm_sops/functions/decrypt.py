@@ -1,0 +1,433 @@
+"""SopsDecrypt: every encrypted item becomes a plain one, or none does.
+
+What was encrypted is replaced where it stands and the ``sops`` block goes; nothing else of an item moves. Annotations
+that kpt and kustomize put on items while functions run were not there when the document was encrypted, so they are
+left aside (detached) while values and MAC are checked. They are never evidence of anything (S6).
+"""
+
+from __future__ import annotations
+
+from krm_sops.credentials import Credentials, KeyEntry
+from krm_sops.datakey import recover
+from krm_sops.document import EncryptedDocument, Opened
+from krm_sops.errors import (
+    ConfigError,
+    EncryptedValueError,
+    InputError,
+    KrmSopsError,
+    LimitError,
+    MacMismatch,
+    MacUnverifiable,
+    MetadataError,
+    PolicyError,
+    shown,
+)
+from krm_sops.functions import Answer, FunctionError
+from krm_sops.krm.config import Fields, Selector, from_kustomize
+from krm_sops.krm.item import LOCAL_CONFIG, PACKAGE_PATH, PATH
+from krm_sops.krm.results import Result
+from krm_sops.metadata import Metadata
+from krm_sops.tree import Branch, Comment, Timestamp, leaves
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from krm_sops.cipher import DataKey
+    from krm_sops.host import Host
+    from krm_sops.krm.item import Item
+    from krm_sops.krm.resourcelist import ResourceList
+    from krm_sops.tree import Leaf
+
+_OPT_OUTS = ("kustomize.toolkit.fluxcd.io/decrypt", "krm-sops.dev/decrypt")
+_MODES = ("auto", "strict", "tags")
+_AMBIENT = ("auto", "always", "never")
+_SPEC = ("decryption", "keys", "mac", "ambient", "strict", "selectors", "exclude", "allowPlaintext")
+_NOT_YET = ("include", "keepOriginal", "needsHash")
+_VERIFIABLE = (
+    "kustomize sorts and changes items before a transformer sees them; encrypt with mac_only_encrypted and sorted keys, "
+    "or use a generator"
+)
+
+
+class InPlaceError(PolicyError):
+    reason = "PlaintextInPlace"
+
+
+class Options:
+    """What the functionConfig asks for. Raises ConfigError."""
+
+    def __init__(self, config: Item | None) -> None:
+        self.mac = "auto"
+        self.ambient = "auto"
+        self.strict = False
+        self.allow_plaintext = False
+        self.secret_ref = ""
+        self.keys: list[Fields] = []
+        self.selectors: list[Selector] = []
+        self.exclude: list[Selector] = []
+        self.kustomize = from_kustomize(config)
+        if config is None or config.kind == "Secret":
+            return
+        if config.kind == "ConfigMap":
+            data = Fields(
+                config.branch.get("data"), "data", ("mac", "ambient", "strict", "secretRef", "allowPlaintext")
+            )
+            self._common(data)
+            self.secret_ref = data.text("secretRef")
+            return
+        Fields(config.branch, "functionConfig", ("apiVersion", "kind", "metadata", "spec"))
+        spec = Fields(config.branch.get("spec"), "spec", (*_SPEC, *_NOT_YET))
+        for name in _NOT_YET:
+            if spec.has(name):
+                raise ConfigError(f"spec.{name} is not available in this version", path=("spec", name))
+        self._common(spec)
+        decryption = spec.mapping("decryption", ("provider", "secretRef"))
+        if spec.has("decryption"):
+            decryption.choice("provider", ("sops",), "sops")
+            self.secret_ref = decryption.mapping("secretRef", ("name",)).text("name")
+        self.keys = spec.mappings("keys", ("value", "env", "file"))
+        for key in self.keys:
+            if sum(map(key.has, ("value", "env", "file"))) != 1:
+                raise ConfigError(f"{key.where} needs exactly one of value, env, file", path=(key.where,))
+        self.selectors = Selector.all_of(spec, "selectors")
+        self.exclude = Selector.all_of(spec, "exclude")
+
+    def _common(self, fields: Fields) -> None:
+        self.mac = fields.choice("mac", _MODES, "auto")
+        self.ambient = fields.choice("ambient", _AMBIENT, "auto")
+        self.strict = fields.flag("strict")
+        self.allow_plaintext = fields.flag("allowPlaintext")
+
+    def wants(self, item: Item) -> bool:
+        if any(item.annotation(name).lower() == "disabled" for name in _OPT_OUTS):
+            return False
+        if self.selectors and not any(selector.matches(item) for selector in self.selectors):
+            return False
+        return not any(selector.matches(item) for selector in self.exclude)
+
+
+def run(given: ResourceList, host: Host) -> Answer:
+    """Decrypt in place. Raises FunctionError with everything that is wrong, ConfigError."""
+    answer = Answer()
+    config = given.config
+    options = Options(config)
+    answer.keys_in_config = config is not None and (
+        config.kind == "Secret" or any(key.has("value") for key in options.keys)
+    )
+    keys = _Keys(given, host, options, answer)
+    keys.find_secrets()
+    todo = [item for item in given.encrypted() if options.wants(item)]
+    if todo:
+        _decrypt_all(todo, keys, options, answer)
+    if options.strict:
+        for result in answer.results:
+            if result.severity == "warning":
+                result.severity = "error"
+    if any(result.severity == "error" for result in answer.results):
+        raise FunctionError(answer)
+    for item in answer.key_items:
+        item.annotate(LOCAL_CONFIG, "true")
+    return answer
+
+
+def _decrypt_all(todo: list[Item], keys: _Keys, options: Options, answer: Answer) -> None:
+    try:
+        credentials = keys.credentials()
+    except KrmSopsError as error:
+        answer.results.append(Result.of(error))
+        return
+    if not options.allow_plaintext and not options.kustomize:
+        in_place = [item for item in todo if item.annotation(PACKAGE_PATH)]
+        if in_place:
+            answer.results.append(Result.of(_in_place(), in_place[0]))
+            return
+    budget = keys.limits.run_nodes
+    for item in todo:
+        try:
+            budget -= len(item.source.spans)
+            if budget < 0:
+                raise LimitError(f"more than {keys.limits.run_nodes} nodes to decrypt in one run (the limit run_nodes)")
+            decrypt_item(item, credentials, options, answer, keys.limits.key_entries)
+        except KrmSopsError as error:
+            answer.results.append(Result.of(error, item))
+
+
+def _in_place() -> KrmSopsError:
+    return InPlaceError(
+        "kpt fn render would write this item's plaintext into the package",
+        hint="set allowPlaintext: true and render with -o to a place outside the package; "
+        "or keep the item encrypted in git with the krm-sops.dev/decrypt: disabled annotation or a selector; "
+        "or decrypt where it is deployed",
+    )
+
+
+def decrypt_item(item: Item, credentials: Credentials, options: Options, answer: Answer, key_entries: int) -> None:
+    """Decrypt one item in its text. Raises KrmSopsError; then its text is untouched."""
+    block = item.branch.get("sops")
+    if not isinstance(block, Branch):
+        raise MetadataError(
+            "the top-level sops field is no mapping",
+            hint="if it is not SOPS metadata, annotate the item with krm-sops.dev/decrypt: disabled",
+        )
+    if item.source.is_json:
+        _refuse_duplicates(item.branch)
+    metadata = Metadata.from_branch(block, key_entries)
+    document = _Document(item, metadata)
+    data_key = recover(metadata, credentials)
+    encrypted = EncryptedDocument([document.branch], metadata)
+    opened = encrypted.open(data_key, document.detached)
+    _check_mac(item, encrypted, opened, data_key, options, answer)
+    document.replace(opened)
+    item.cut("sops")
+
+
+class _Document:
+    """An item without its ``sops`` block, and which of its leaves is which in the item's text."""
+
+    def __init__(self, item: Item, metadata: Metadata) -> None:
+        self.item = item
+        number = item.branch.number("sops") or 0
+        entries = item.branch.entries
+        self.before = sum(1 for entry in entries[:number] for _ in leaves(entry.value))
+        self.block = sum(1 for _ in leaves(entries[number].value))
+        self.branch = Branch([entry for at, entry in enumerate(entries) if at != number])
+        injected = {leaf if leaf < self.before else leaf - self.block for leaf in item.injected_leaves()}
+        self.numbers: dict[int, int] | None = None
+        text = item.source.text
+        if "#" in text and not item.source.is_json and (metadata.selection.by_comment or "#ENC[" in text):
+            self._with_comments()
+        self.detached = (
+            injected if self.numbers is None else {at for at, leaf in self.numbers.items() if leaf in injected}
+        )
+
+    def _with_comments(self) -> None:
+        """The same tree with its comments; `numbers` maps its leaves, other than comments, to those without."""
+        from krm_sops.yamlcomments import read
+
+        item = self.item
+        whole = read(item.own_text())[0]
+        self.branch = Branch([entry for entry in whole.entries if entry.key != "sops"])
+        self.numbers = {}
+        count = 0
+        for at, leaf in enumerate(leaves(self.branch)):
+            if not isinstance(leaf, Comment):
+                self.numbers[at] = count
+                count += 1
+
+    def number(self, at: int) -> int:
+        """The number that a leaf of the document has in the item."""
+        leaf = at if self.numbers is None else self.numbers[at]
+        return leaf if leaf < self.before else leaf + self.block
+
+    def replace(self, opened: Opened) -> None:
+        item = self.item
+        changed = set(opened.changed)
+        kind = item.kind
+        originals = list(leaves(self.branch))
+        for at in sorted(changed):
+            value, path = opened.leaves[at], opened.paths[at]
+            if isinstance(value, Comment):
+                original = originals[at]
+                if isinstance(original, Comment):
+                    item.put_comment(original.text, value.text, path)
+                else:
+                    item.put_list_comment(self.number(at), value.text, path)
+                continue
+            top = path[0] if path else ""
+            if kind == "Secret" and top in ("data", "stringData") and not isinstance(value, (str, type(None))):
+                value = _text(value)
+            item.put(self.number(at), value, quoted=_is_text_field(kind, top), path=path)
+        for at, value in enumerate(opened.leaves):
+            path = opened.paths[at]
+            if (
+                at not in changed
+                and isinstance(value, (bool, int, float, Timestamp))
+                and len(path) == 2
+                and _is_text_field(kind, path[0])
+            ):
+                item.put(self.number(at), item.text(self.number(at)), quoted=True, path=path)
+
+
+def _is_text_field(kind: str, top: str) -> bool:
+    """Whether Kubernetes wants strings there, whatever their text looks like."""
+    return (kind == "Secret" and top == "stringData") or (kind == "ConfigMap" and top == "data")
+
+
+def _text(value: Leaf) -> str:
+    from krm_sops.values import to_text
+
+    assert not isinstance(value, Comment)
+    return to_text(value)
+
+
+def _refuse_duplicates(branch: Branch) -> None:
+    keys = branch.keys()
+    if len(set(keys)) != len(keys):
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise InputError(f"the key {shown(twice, 60)!r} occurs twice")
+    for entry in branch.entries:
+        for element in entry.value if isinstance(entry.value, list) else [entry.value]:
+            if isinstance(element, Branch):
+                _refuse_duplicates(element)
+
+
+def _check_mac(
+    item: Item, document: EncryptedDocument, opened: Opened, data_key: DataKey, options: Options, answer: Answer
+) -> None:
+    try:
+        document.verify(opened, data_key)
+    except MacMismatch as error:
+        if options.mac == "strict" or (options.mac == "auto" and not options.kustomize):
+            raise
+        _check_unverified(item, opened, error)
+        severity = "warning" if options.mac == "auto" else "info"
+        answer.results.append(
+            Result(
+                severity,
+                "MacUnverifiable",
+                "decrypted, but its MAC cannot be verified here: each value is intact, the rest of the item may not be",
+                hint=_VERIFIABLE,
+                item=item,
+            )
+        )
+
+
+def _check_unverified(item: Item, opened: Opened, error: MacMismatch) -> None:
+    """Without a MAC only a v1 Secret may leave, and only with values that their tags pin to their places (S7)."""
+    if (item.field("apiVersion"), item.kind) != ("v1", "Secret"):
+        raise MacUnverifiable(f"{error} (or kustomize changed the item)", hint=_VERIFIABLE) from None
+    if opened.empty:
+        path = opened.paths[opened.empty[0]]
+        raise EncryptedValueError("an empty value in an encrypted place, and no MAC that covers it", path=path)
+    for at in opened.changed:
+        if any(":" in key for key in opened.paths[at]):
+            raise EncryptedValueError("a colon in a key above an encrypted value, and no MAC", path=opened.paths[at])
+        if isinstance(opened.leaves[at], Comment):
+            raise EncryptedValueError("an encrypted comment, and no MAC", path=opened.paths[at])
+    for at, leaf in enumerate(opened.leaves):
+        if isinstance(leaf, str) and leaf.startswith("ENC[AES256_GCM,") and at not in opened.changed:
+            raise EncryptedValueError("ciphertext where the document says that values are plain", path=opened.paths[at])
+
+
+class _Keys:
+    """Keys in the order of the contract: functionConfig, key Secret among the items, mounted folder; then ambient."""
+
+    def __init__(self, given: ResourceList, host: Host, options: Options, answer: Answer) -> None:
+        self.given = given
+        self.host = host
+        self.options = options
+        self.answer = answer
+        self.limits = given.limits
+        self.secrets: list[Item] = []
+
+    def find_secrets(self) -> None:
+        """The key Secrets among the items: the one that `secretRef` names, and the functionConfig's own file."""
+        config = self.given.config
+        if config is None:
+            return
+        namespace, name = config.original
+        if config.kind == "Secret":
+            self.answer.key_items += [item for item in self.given.named(name) if _is_secret(item, namespace, name)]
+        if self.options.secret_ref:
+            named = self.given.named(self.options.secret_ref)
+            self.secrets = [item for item in named if _is_secret(item, namespace, self.options.secret_ref)]
+            self.answer.key_items += self.secrets
+
+    def credentials(self) -> Credentials:
+        """Raises ConfigError."""
+        entries: list[KeyEntry] = []
+        config = self.given.config
+        if config is not None and config.kind == "Secret":
+            entries += self._from_secret(config, "functionConfig Secret")
+        for key in self.options.keys:
+            entries.append(self._from_field(key))
+        if self.options.secret_ref:
+            entries += self._from_secret(self._referred(), "Secret")
+        from krm_sops.keysources import from_folder
+
+        found, misnamed = from_folder(self.host)
+        self._warn(misnamed, "the key folder", None)
+        return Credentials(self.host, [*entries, *found], self.options.ambient)
+
+    def _referred(self) -> Item:
+        config = self.given.config
+        assert config is not None
+        namespace = config.original[0]
+        where = f"in namespace {shown(namespace, 80)}" if namespace else "without a namespace, like the config"
+        if len(self.secrets) != 1:
+            raise ConfigError(
+                f"secretRef names the Secret {shown(self.options.secret_ref, 80)!r}, "
+                f"of which there are {len(self.secrets)} {where} among the items",
+                hint="the key Secret must be one of the resources, in the namespace of the config that names it",
+            )
+        return self.secrets[0]
+
+    def _from_secret(self, secret: Item, what: str) -> list[KeyEntry]:
+        from binascii import Error, a2b_base64
+
+        from krm_sops.keysources import from_entries
+
+        origin = f"{what} {shown(secret.name, 80)}"
+        raw: list[tuple[str, bytes]] = []
+        for field in ("data", "stringData"):
+            values = secret.branch.get(field)
+            if values is None:
+                continue
+            if not isinstance(values, Branch):
+                raise ConfigError(f"{origin}: {field} is no mapping")
+            for entry in values.entries:
+                name = shown(entry.key, 80)
+                if not isinstance(entry.value, str):
+                    raise ConfigError(f"{origin}: the entry {name} is no string")
+                if field == "stringData":
+                    raw.append((str(entry.key), entry.value.encode("utf-8", "surrogateescape")))
+                    continue
+                try:
+                    raw.append((str(entry.key), a2b_base64("".join(entry.value.split()), strict_mode=True)))
+                except (Error, ValueError):
+                    raise ConfigError(f"{origin}: the entry {name} is no base64", hint="is it encrypted?") from None
+        found, misnamed = from_entries(raw, origin)
+        self._warn(misnamed, origin, secret)
+        return found
+
+    def _warn(self, misnamed: list[str], origin: str, item: Item | None) -> None:
+        for name in misnamed:
+            self.answer.results.append(
+                Result(
+                    "warning",
+                    "InvalidConfig",
+                    f"{origin}: the entry {shown(name, 80)!r} looks like a key but is ignored for its name",
+                    hint="name it *.agekey, *.asc or *.sshkey",
+                    item=item,
+                )
+            )
+
+    def _from_field(self, key: Fields) -> KeyEntry:
+        from krm_sops.keysources import from_file, from_text
+
+        if key.has("value"):
+            return from_text(key.text("value").encode(), "value", f"{key.where}.value")
+        if key.has("env"):
+            name = key.text("env")
+            value = self.host.env.get(name)
+            if not value:
+                raise ConfigError(
+                    f"{key.where}.env names {shown(name, 80)}, which is not set",
+                    hint="a container sees only the variables that it is given (-e, envs)",
+                )
+            return from_text(value.encode("utf-8", "surrogateescape"), name, f"${shown(name, 80)}")
+        path = key.text("file")
+        return from_file(self._resolved(path), self.host, f"{key.where}.file {shown(path)}")
+
+    def _resolved(self, path: str) -> str:
+        """A path relative to the config's own file where kpt tells it, else to the working folder."""
+        config = self.given.config
+        assert config is not None
+        package, file = config.annotation(PACKAGE_PATH), config.annotation(PATH)
+        if path.startswith("/") or not package:
+            return path
+        folder, slash, _ = file.rpartition("/")
+        return f"{package}/{folder}{slash}{path}"
+
+
+def _is_secret(item: Item, namespace: str, name: str) -> bool:
+    return (item.field("apiVersion"), item.kind) == ("v1", "Secret") and item.original == (namespace, name)

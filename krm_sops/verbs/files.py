@@ -1,0 +1,83 @@
+"""Files in and out: read whole, written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from krm_sops.errors import KrmSopsError, shown
+
+TYPE_CHECKING = False
+
+
+class FileError(KrmSopsError):
+    def __init__(self, message: str, exit_status: int, *, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.exit_status = exit_status
+
+
+def read(path: str, missing: int = 100) -> bytes:
+    """A file, or stdin for "-".  missing: the exit status where there is none. Raises FileError."""
+    if path == "-":
+        try:
+            return sys.stdin.buffer.read() if sys.stdin is not None else _closed()
+        except OSError as error:
+            raise FileError(f"cannot read stdin: {error.strerror}", 2) from None
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except FileNotFoundError:
+        raise FileError(f"cannot operate on non-existent file {shown(path)}", missing) from None
+    except (OSError, ValueError) as error:
+        raise FileError(f"cannot read {shown(path)}: {getattr(error, 'strerror', None) or 'bad name'}", 2) from None
+
+
+def _closed() -> bytes:
+    raise FileError("stdin is closed", 2)
+
+
+def write(path: str, content: bytes) -> None:
+    """Replace a file in one step: its mode and owner stay, and at every moment it is the old or the new one.
+
+    Raises FileError (exit 3): not writable, or a link that leads out of its own folder.
+    """
+    try:
+        _write(path, content)
+    except OSError as error:
+        raise FileError(f"cannot write {shown(path)}: {error.strerror}", 3) from None
+
+
+def _write(path: str, content: bytes) -> None:
+    import stat
+
+    folder = os.path.realpath(os.path.dirname(path) or ".")
+    target = os.path.realpath(path)
+    if os.path.islink(path) and not target.startswith(folder + "/"):
+        raise FileError(f"{shown(path)} is a link that leads out of its folder", 3, hint="name the file itself")
+    try:
+        old = os.stat(target)
+    except FileNotFoundError:
+        old = None
+    if old is not None and not stat.S_ISREG(old.st_mode):
+        with open(target, "wb") as file:
+            file.write(content)
+        return
+    beside = os.path.join(os.path.dirname(target), f".{os.path.basename(target)}.{os.getpid()}.tmp")
+    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        with open(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            if old is None:
+                mask = os.umask(0)
+                os.umask(mask)
+                os.fchmod(file.fileno(), 0o666 & ~mask)
+            else:
+                if (old.st_uid, old.st_gid) != (os.geteuid(), os.getegid()):
+                    os.fchown(file.fileno(), old.st_uid, old.st_gid)
+                os.fchmod(file.fileno(), stat.S_IMODE(old.st_mode))
+            os.fsync(file.fileno())
+        os.replace(beside, target)
+    except BaseException:
+        os.unlink(beside)
+        raise
