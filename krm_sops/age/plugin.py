@@ -22,19 +22,18 @@ if TYPE_CHECKING:
 
 PREFIX = "AGE-PLUGIN-"
 _NAME_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-")
-_PATIENCE = 60.0
-"""Seconds for one step of a plugin: a hardware key waits for a touch. The time a person needs is not counted."""
 _MOST_LINE = 1 << 20
 
 
 class PluginIdentity:
-    __slots__ = ("_ask", "_start", "_text", "name")
+    __slots__ = ("_ask", "_patience", "_start", "_text", "name")
 
     costly = True
 
-    def __init__(self, text: str, start: Start | None, ask: Ask | None) -> None:
+    def __init__(self, text: str, start: Start | None, ask: Ask | None, patience: float = 60.0) -> None:
         """start: None where plugins may not be started.  ask: None where there is nobody to ask.
 
+        patience: seconds for one step of the plugin: a hardware key waits for a touch, a person is waited for anyway.
         Raises IdentityError, also for a name with anything but letters, digits and hyphens (S15; age allows ``+._``).
         """
         try:
@@ -48,6 +47,7 @@ class PluginIdentity:
         self._text = text
         self._start = start
         self._ask = ask
+        self._patience = patience
 
     @property
     def label(self) -> str:
@@ -66,7 +66,7 @@ class PluginIdentity:
                 program = self._start(self.label, "--age-plugin=identity-v1", folder)
                 if program is None:
                     raise IdentityError(f"{self.label} is not on PATH")
-                talk = _Talk(program, self.label, self._ask)
+                talk = _Talk(program, self.label, self._ask, self._patience)
                 try:
                     return talk.file_key(self._text, stanzas)
                 finally:
@@ -80,13 +80,11 @@ class PluginIdentity:
 class _Talk:
     """One conversation."""
 
-    def __init__(self, program: Popen[bytes], label: str, ask: Ask | None) -> None:
-        from threading import Timer
-
+    def __init__(self, program: Popen[bytes], label: str, ask: Ask | None, patience: float) -> None:
         self._program = program
         self._label = label
         self._ask = ask
-        self._timer = Timer
+        self._patience = patience
         self._answers: dict[str, Callable[[Stanza], Stanza]] = {
             "request-secret": self._value,
             "request-public": self._value,
@@ -114,7 +112,9 @@ class _Talk:
 
     def _exchange(self, *messages: Stanza) -> Stanza:
         """Send, and wait for its next message. Raises IdentityError when it goes away or takes too long."""
-        timer = self._timer(_PATIENCE, self._program.kill)
+        from threading import Timer
+
+        timer = Timer(self._patience, self._program.kill)
         timer.start()
         try:
             assert self._program.stdin
@@ -130,7 +130,7 @@ class _Talk:
         assert self._program.stdout
         line = self._program.stdout.readline(_MOST_LINE)
         if not line.endswith(b"\n"):
-            raise IdentityError(f"{self._label} went away, or gave no answer within {_PATIENCE:g} s")
+            raise IdentityError(f"{self._label} went away, or gave no answer within {self._patience:g} s")
         return line[:-1]
 
     def file_key(self, identity: str, stanzas: Sequence[Stanza]) -> bytes | None:

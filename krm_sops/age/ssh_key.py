@@ -139,7 +139,9 @@ class SshKeyFile:
 
     @property
     def label(self) -> str:
-        return label_of(self._type, self._blob) if self._blob else "ssh key"
+        if self._identity:
+            return self._identity.label
+        return label_of(self._type, self._blob) if self._blob else "an SSH key"
 
     def opener_for(self, recipient: str) -> Unwrap | None:
         if self._identity:
