@@ -43,8 +43,10 @@ def recover(metadata: Metadata, credentials: Credentials, order: Sequence[str] =
         except (ValueError, KrmSopsError) as error:
             attempts.append(f"the recovered shares do not fit together: {error}")
     tried = len(attempts)
-    what = "no key could unwrap the data key" if single else (
-        f"{len(parts)} of {len(groups)} key groups could be opened, {needed} are needed"
+    what = (
+        "no key could unwrap the data key"
+        if single
+        else (f"{len(parts)} of {len(groups)} key groups could be opened, {needed} are needed")
     )
     raise NoUsableKey(
         f"{what} ({tried} tried: {'; '.join(attempts[:5])}{'; …' if tried > 5 else ''})",
@@ -62,18 +64,25 @@ def _combine(shares: list[bytes]) -> bytes:
 def _open(
     key: MasterKey, credentials: Credentials, label: str, length: int, attempts: list[str], hints: list[str]
 ) -> bytes | None:
-    name = (key.section, key.identity, key.enc)
-    known = credentials.opened.get(name)
-    if known is not None:
-        return known
     try:
-        part = key.unwrap(credentials)
-        if len(part) != length:
-            raise KeyUnavailable(f"what it wraps has {len(part)} bytes instead of {length}")
+        return open_key(key, credentials, length)
     except (WrongKey, KeyUnavailable) as error:
         attempts.append(f"{label}{key.section} {shown(key.identity)}: {error}")
         if error.hint:
             hints.append(error.hint)
         return None
-    credentials.opened[name] = part
+
+
+def open_key(key: MasterKey, credentials: Credentials, length: int) -> bytes:
+    """What one key wraps, which must have `length` bytes; opened once in a credential scope.
+
+    Raises WrongKey, KeyUnavailable.
+    """
+    name = (key.section, key.identity, key.enc)
+    part = credentials.opened.get(name)
+    if part is None:
+        part = key.unwrap(credentials)
+        if len(part) != length:
+            raise KeyUnavailable(f"what it wraps has {len(part)} bytes instead of {length}")
+        credentials.opened[name] = part
     return part

@@ -180,7 +180,7 @@ class _Walk:
         plain: Leaf = comment
         if chosen and comment.text.startswith(PREFIX):
             try:
-                found = decrypt_value(comment.text, self.data_key, aad, path)
+                found = decrypt_value(comment.text, self.data_key, aad or b":", path)
             except (IntegrityError, InputError):
                 if not self.lenient_comments:
                     raise

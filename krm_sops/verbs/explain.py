@@ -1,0 +1,115 @@
+"""``krm-sops explain``: what a document is, who can open it, and which of the keys at hand do. It needs no key."""
+
+from __future__ import annotations
+
+from krm_sops import cli
+from krm_sops.credentials import Credentials
+from krm_sops.datakey import open_key
+from krm_sops.errors import DataKeyError, KrmSopsError, shown
+from krm_sops.host import Host
+from krm_sops.limits import SOPS_VERBS
+from krm_sops.metadata import Metadata
+from krm_sops.stores import STORES, format_for_path
+from krm_sops.tree import Branch
+from krm_sops.verbs import files, keys
+from krm_sops.verbs.flags import KEY_FLAGS, KEY_HELP, SWITCH, VALUE, parse
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from krm_sops.keys.base import MasterKey
+
+HELP = f"""\
+krm-sops explain [FILE...]: per document its format, key groups and recipients, which of them the keys at hand
+open, and whether its MAC can be checked here. Without FILE, stdin. Exits 0 also where no key is at hand;
+1 where a file is no SOPS document.
+
+  --input-type FORMAT    yaml, json, dotenv, ini or binary, whatever the file's name says
+{KEY_HELP}
+Nothing is decrypted, no program is started, no service is called and no passphrase is asked for.
+"""
+LOCAL = ("age", "pgp")
+"""Key types that are tried: the others would call a service."""
+
+
+def main(arguments: list[str]) -> int:
+    given = parse(arguments, {"input-type": VALUE, "help": SWITCH, **KEY_FLAGS}, {"h": "help"})
+    if given.on("help"):
+        return cli.write_out(HELP.encode())
+    warnings: list[str] = []
+    chosen = keys.credentials(given, warnings)
+    credentials = Credentials(Host(), chosen.entries, chosen.ambient)
+    lines = [f"warning: {warning}" for warning in warnings]
+    status = 0
+    for path in given.names or ["-"]:
+        name = given.text("input-type") if given.text("input-type") in STORES else format_for_path(path)
+        try:
+            lines += explain(files.read(path), path, name, credentials)
+        except KrmSopsError as error:
+            lines.append(f"{shown(path)}: {error}")
+            status = 1
+    return cli.write_out("".join(f"{line}\n" for line in lines).encode("utf-8", "backslashreplace")) or status
+
+
+def explain(raw: bytes, path: str, name: str, credentials: Credentials) -> list[str]:
+    """Raises KrmSopsError where the file cannot be read as what it is called."""
+    lines: list[str] = []
+    blocks = _blocks(raw, name)
+    for number, block in enumerate(blocks):
+        where = shown(path) + (f"[{number}]" if len(blocks) > 1 else "")
+        if block is None:
+            lines.append(f"{where}: {name}, not encrypted by sops")
+            continue
+        try:
+            lines += _document(where, name, Metadata.from_branch(block, SOPS_VERBS.key_entries), credentials)
+        except KrmSopsError as error:
+            lines.append(f"{where}: {name}, with sops metadata that cannot be used: {error}")
+    return lines
+
+
+def _blocks(raw: bytes, name: str) -> list[Branch | None]:
+    """The ``sops`` branch of each document; None where it has none."""
+    if name != "yaml":
+        return [STORES[name].read(raw)[1]]
+    from krm_sops.yamlcomments import read
+
+    found: list[Branch | None] = []
+    for branch in read(raw.decode("utf-8", "replace")):
+        block = branch.get("sops")
+        found.append(block if isinstance(block, Branch) else None)
+    return found
+
+
+def _document(where: str, name: str, metadata: Metadata, credentials: Credentials) -> list[str]:
+    selection = metadata.selection
+    covered = "the encrypted values" if metadata.mac_only_encrypted else "all values"
+    lines = [
+        f"{where}: {name}, encrypted by sops {shown(metadata.version or '(no version)', 40)}, {metadata.lastmodified}",
+        f"  encrypted: by {selection.rule} {shown(selection.pattern)!r}; the MAC covers {covered}",
+    ]
+    opened = 0
+    groups = metadata.key_groups
+    for number, group in enumerate(groups):
+        lines.append(f"  {'any key of' if len(groups) == 1 else f'group {number}, any key of'}:")
+        states = [_key(key, credentials, 32 if len(groups) == 1 else 33) for key in group]
+        lines += [f"    {key.section} {shown(key.identity)}: {text}" for key, (_, text) in zip(group, states, strict=True)]
+        opened += any(opens for opens, _ in states)
+    needed = 1 if len(groups) == 1 else max(metadata.threshold, 2)
+    if len(groups) > 1:
+        lines.append(f"  {opened} of {len(groups)} groups open here, {needed} are needed")
+    if not metadata.mac:
+        lines.append("  MAC: missing; sops and krm-sops refuse the document")
+    elif opened >= needed:
+        lines.append("  MAC: can be checked here")
+    else:
+        lines.append("  MAC: cannot be checked here, no data key")
+    return lines
+
+
+def _key(key: MasterKey, credentials: Credentials, length: int) -> tuple[bool, str]:
+    if key.section not in LOCAL:
+        return False, "not tried, it is kept by a service"
+    try:
+        open_key(key, credentials, length)
+    except DataKeyError as error:
+        return False, f"{error}{f'; {error.hint}' if error.hint else ''}"
+    return True, "opens with a key at hand"
