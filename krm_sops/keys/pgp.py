@@ -52,7 +52,7 @@ class PgpKey:
         digits = self.identity.removesuffix("!")
         if not (16 <= len(digits) <= 64 and _HEX.issuperset(digits)):
             raise KeyUnavailable("its fp is no fingerprint (16 to 64 hexadecimal digits)")
-        message = Message.read(self.enc.encode())
+        message = Message.read(self.enc.encode(errors="replace"))
         ring: _Ring = credentials.once("pgp", lambda: _Ring(credentials))
         try:
             if not ring.keys:
@@ -127,7 +127,7 @@ class _Ring:
         if self._host.ask is None:
             return
         for _ in range(_PROMPTS):
-            answer = self._host.ask(f"passphrase of OpenPGP key {key.name}: ").encode()
+            answer = self._host.ask(f"passphrase of OpenPGP key {key.name}: ").encode(errors="surrogateescape")
             if not answer:
                 return
             self._known.append(answer)

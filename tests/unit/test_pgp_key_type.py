@@ -91,6 +91,11 @@ def test_fields_may_be_missing_but_then_nothing_opens() -> None:
     assert isinstance(refusal(PgpKey.from_fields({"fp": FINGERPRINT}), credentials(RSA.armored())), KeyUnavailable)
 
 
+def test_text_that_is_no_text_is_refused() -> None:
+    which = PgpKey(FINGERPRINT, "\ud800" + message(RSA).decode().replace("=", "\udfff", 1))
+    assert isinstance(refusal(which, credentials(RSA.armored())), KeyUnavailable)
+
+
 def test_without_any_key_the_hint_says_where_to_put_one() -> None:
     error = refusal(key(message(RSA)), credentials())
     assert isinstance(error, WrongKey)
