@@ -44,15 +44,21 @@ def read(text: str, *, depth: int = DEPTH, nodes: int = NODES) -> list[Branch]:
 
 
 def _check_characters(text: str) -> None:
-    if text.isprintable():
-        return
-    for at, c in enumerate(text):
-        if c >= " " and c.isprintable():
-            continue
-        if c in "\t\n\r\x85" or "\xa0" <= c <= "\ud7ff" or "\ue000" <= c <= "\ufffd" or c >= "\U00010000":
-            continue
+    forbidden = [c for c in set(text) if not _is_allowed(c)]
+    if forbidden:
+        at = min(map(text.index, forbidden))
         line = text.count("\n", 0, at)
         raise StoreError("control characters are not allowed", line=line + 1, column=at - text.rfind("\n", 0, at))
+
+
+def _is_allowed(c: str) -> bool:
+    return (
+        " " <= c <= "~"
+        or c in "\t\n\r\x85"
+        or "\xa0" <= c <= "\ud7ff"
+        or "\ue000" <= c <= "\ufffd"
+        or c >= "\U00010000"
+    )
 
 
 class _Node:
