@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
 from krm_sops.age import bech32
 
@@ -75,3 +76,12 @@ def armor(raw: bytes, end: str = "\n") -> bytes:
 def enc(identity: str, data_key: bytes, **faults: bytes) -> str:
     """What stands in `sops.age[].enc`."""
     return armor(make([for_recipient(recipient_of(identity))], data_key, **faults)).decode()
+
+
+def protected(plaintext: bytes, passphrase: str = "secret", work: str = "2") -> bytes:
+    """An age file behind a passphrase; work: as written, the file is only openable for a plain number."""
+    salt = b"0123456789abcdef"
+    n = 1 << int(work) if work.isdecimal() and 0 < int(work) < 12 else 2
+    key = Scrypt(b"age-encryption.org/v1/scrypt" + salt, length=32, n=n, r=8, p=1).derive(passphrase.encode())
+    body = ChaCha20Poly1305(key).encrypt(bytes(12), FILE_KEY, None)
+    return make([stanza("scrypt", [b64(salt), work], body)], plaintext)

@@ -57,7 +57,7 @@ class AgeKey:
             raise KeyUnavailable(error.message, hint=error.hint) from None
 
     def _unwrap(self, credentials: Credentials) -> bytes:
-        file = File(dearmor(to_bytes(self.enc)))
+        file = File(dearmor(self.enc.encode("ascii", "replace")))
         attempt = _Attempt(file, self.recipient)
         for sources in _stages(credentials, self.recipient):
             file_key = attempt.with_sources(sources)

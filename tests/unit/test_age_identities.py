@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
 from krm_sops.age import HeaderError, IdentityError, NoMatch, bech32
 from krm_sops.age.format import decrypt
@@ -14,18 +13,7 @@ from krm_sops.age.identities import ProtectedFile, Reader
 from krm_sops.age.plugin import PluginIdentity
 from krm_sops.age.scrypt import ScryptIdentity
 from krm_sops.age.x25519 import X25519Identity
-from tests.agefile import (
-    FILE_KEY,
-    IDENTITY,
-    OTHER_IDENTITY,
-    ChaCha20Poly1305,
-    armor,
-    b64,
-    for_recipient,
-    make,
-    recipient_of,
-    stanza,
-)
+from tests.agefile import IDENTITY, OTHER_IDENTITY, armor, for_recipient, make, protected, recipient_of, stanza
 
 HYBRID = "AGE-SECRET-KEY-PQ-1HZLGZUPT4ETPKDEV8HSGFDCYZ4E522W0A7PU2LHT8EH9W6YLNC3SW78XKG"
 """A throw-away key published by the C2SP test kit."""
@@ -37,15 +25,6 @@ MINE = for_recipient(recipient_of(IDENTITY))
 
 def read(text: str, **options: Any) -> list[Any]:
     return Reader().read(text.encode(), "a place", **options)
-
-
-def protected(plaintext: bytes, passphrase: str = "secret", work: str = "2") -> bytes:
-    """An age file behind a passphrase; work: as written, the file is only openable for a plain number."""
-    salt = b"0123456789abcdef"
-    n = 1 << int(work) if work.isdecimal() and 0 < int(work) < 12 else 2
-    key = Scrypt(b"age-encryption.org/v1/scrypt" + salt, length=32, n=n, r=8, p=1).derive(passphrase.encode())
-    body = ChaCha20Poly1305(key).encrypt(bytes(12), FILE_KEY, None)
-    return make([stanza("scrypt", [b64(salt), work], body)], plaintext)
 
 
 def test_the_example_of_the_specification_has_its_recipient() -> None:

@@ -19,8 +19,18 @@ from krm_sops.errors import DataKeyError, KeyUnavailable, WrongKey
 from krm_sops.host import Host
 from krm_sops.keys import KEY_TYPES
 from krm_sops.keys.age import AgeKey
-from tests.agefile import FILE_KEY, IDENTITY, OTHER_IDENTITY, armor, b64, enc, for_recipient, make, recipient_of
-from tests.unit.test_age_identities import protected
+from tests.agefile import (
+    FILE_KEY,
+    IDENTITY,
+    OTHER_IDENTITY,
+    armor,
+    b64,
+    enc,
+    for_recipient,
+    make,
+    protected,
+    recipient_of,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -227,6 +237,8 @@ def test_an_unreadable_file_is_told_even_if_nobody_named_it() -> None:
         (enc(IDENTITY, bytes(64 * 1024 + 1)), "more than 65536 bytes"),
         (armor(make([for_recipient(ME, FILE_KEY * 2)], DATA_KEY)).decode(), "no file key of 16 bytes"),
         ("\udcff" + MINE, "age armor"),
+        ("\ud800" + MINE, "age armor"),
+        ("\u00a0" + MINE, "age armor"),
     ],
 )
 def test_an_enc_that_is_broken_is_ours_but_failed(text: str, why: str) -> None:
