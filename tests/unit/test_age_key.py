@@ -237,7 +237,7 @@ def test_an_unreadable_file_is_told_even_if_nobody_named_it() -> None:
         (enc(IDENTITY, bytes(64 * 1024 + 1)), "more than 65536 bytes"),
         (armor(make([for_recipient(ME, FILE_KEY * 2)], DATA_KEY)).decode(), "no file key of 16 bytes"),
         ("\udcff" + MINE, "age armor"),
-        ("\ud800" + MINE, "age armor"),
+        (chr(0xD800) + MINE, "age armor"),
         ("\u00a0" + MINE, "age armor"),
     ],
 )
