@@ -48,7 +48,8 @@ def function_for(config: Item | None) -> Callable[[ResourceList, Host], Answer]:
         return FUNCTIONS[kind]
     known = ", ".join(f"{GROUP_VERSION} {name}" for name in FUNCTIONS)
     raise ConfigError(
-        f"functionConfig of kind {shown(version, 80)} {shown(kind, 80)} is unknown; allowed: v1 ConfigMap, v1 Secret, {known}"
+        f"functionConfig of kind {shown(version, 80)} {shown(kind, 80)} is unknown; "
+        f"allowed: v1 ConfigMap, v1 Secret, {known}"
     )
 
 
@@ -65,8 +66,8 @@ def run(raw: bytes, host: Host, limits: Limits) -> tuple[bytes, list[Result], in
 
 
 def _run(given: ResourceList, host: Host) -> tuple[bytes, list[Result], int]:
-    from krm_sops.krm.results import Result
-
+    if given.config is None and not given.encrypted():
+        return given.raw, [], 0  # nothing to do, so nothing more is imported
     answer = Answer()
     try:
         answer = function_for(given.config)(given, host)
@@ -75,6 +76,8 @@ def _run(given: ResourceList, host: Host) -> tuple[bytes, list[Result], int]:
     except ResourceListError:
         raise
     except KrmSopsError as error:
+        from krm_sops.krm.results import Result
+
         answer.results.append(Result.of(error, given.config if isinstance(error, ConfigError) else None))
         answer.keys_in_config = True
     failed = any(result.severity == "error" for result in answer.results)

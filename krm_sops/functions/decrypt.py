@@ -7,45 +7,25 @@ left aside (detached) while values and MAC are checked. They are never evidence 
 
 from __future__ import annotations
 
-from krm_sops.credentials import Credentials, KeyEntry
-from krm_sops.datakey import recover
-from krm_sops.document import EncryptedDocument, Opened
-from krm_sops.errors import (
-    ConfigError,
-    EncryptedValueError,
-    InputError,
-    KrmSopsError,
-    LimitError,
-    MacMismatch,
-    MacUnverifiable,
-    MetadataError,
-    PolicyError,
-    shown,
-)
+from krm_sops.errors import ConfigError, KrmSopsError, LimitError, PolicyError, shown
 from krm_sops.functions import Answer, FunctionError
 from krm_sops.krm.config import Fields, Selector, from_kustomize
 from krm_sops.krm.item import LOCAL_CONFIG, PACKAGE_PATH, PATH
 from krm_sops.krm.results import Result
-from krm_sops.metadata import Metadata
-from krm_sops.tree import Branch, Comment, Timestamp, leaves
+from krm_sops.tree import Branch
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from krm_sops.cipher import DataKey
+    from krm_sops.credentials import Credentials, KeyEntry
     from krm_sops.host import Host
     from krm_sops.krm.item import Item
     from krm_sops.krm.resourcelist import ResourceList
-    from krm_sops.tree import Leaf
 
 _OPT_OUTS = ("kustomize.toolkit.fluxcd.io/decrypt", "krm-sops.dev/decrypt")
 _MODES = ("auto", "strict", "tags")
 _AMBIENT = ("auto", "always", "never")
 _SPEC = ("decryption", "keys", "mac", "ambient", "strict", "selectors", "exclude", "allowPlaintext")
 _NOT_YET = ("include", "keepOriginal", "needsHash")
-_VERIFIABLE = (
-    "kustomize sorts and changes items before a transformer sees them; encrypt with mac_only_encrypted and sorted keys, "
-    "or use a generator"
-)
 
 
 class InPlaceError(PolicyError):
@@ -130,6 +110,8 @@ def run(given: ResourceList, host: Host) -> Answer:
 
 
 def _decrypt_all(todo: list[Item], keys: _Keys, options: Options, answer: Answer) -> None:
+    from krm_sops.functions.decrypt_item import decrypt_item
+
     try:
         credentials = keys.credentials()
     except KrmSopsError as error:
@@ -160,154 +142,6 @@ def _in_place() -> KrmSopsError:
     )
 
 
-def decrypt_item(item: Item, credentials: Credentials, options: Options, answer: Answer, key_entries: int) -> None:
-    """Decrypt one item in its text. Raises KrmSopsError; then its text is untouched."""
-    block = item.branch.get("sops")
-    if not isinstance(block, Branch):
-        raise MetadataError(
-            "the top-level sops field is no mapping",
-            hint="if it is not SOPS metadata, annotate the item with krm-sops.dev/decrypt: disabled",
-        )
-    if item.source.is_json:
-        _refuse_duplicates(item.branch)
-    metadata = Metadata.from_branch(block, key_entries)
-    document = _Document(item, metadata)
-    data_key = recover(metadata, credentials)
-    encrypted = EncryptedDocument([document.branch], metadata)
-    opened = encrypted.open(data_key, document.detached)
-    _check_mac(item, encrypted, opened, data_key, options, answer)
-    document.replace(opened)
-    item.cut("sops")
-
-
-class _Document:
-    """An item without its ``sops`` block, and which of its leaves is which in the item's text."""
-
-    def __init__(self, item: Item, metadata: Metadata) -> None:
-        self.item = item
-        number = item.branch.number("sops") or 0
-        entries = item.branch.entries
-        self.before = sum(1 for entry in entries[:number] for _ in leaves(entry.value))
-        self.block = sum(1 for _ in leaves(entries[number].value))
-        self.branch = Branch([entry for at, entry in enumerate(entries) if at != number])
-        injected = {leaf if leaf < self.before else leaf - self.block for leaf in item.injected_leaves()}
-        self.numbers: dict[int, int] | None = None
-        text = item.source.text
-        if "#" in text and not item.source.is_json and (metadata.selection.by_comment or "#ENC[" in text):
-            self._with_comments()
-        self.detached = (
-            injected if self.numbers is None else {at for at, leaf in self.numbers.items() if leaf in injected}
-        )
-
-    def _with_comments(self) -> None:
-        """The same tree with its comments; `numbers` maps its leaves, other than comments, to those without."""
-        from krm_sops.yamlcomments import read
-
-        item = self.item
-        whole = read(item.own_text())[0]
-        self.branch = Branch([entry for entry in whole.entries if entry.key != "sops"])
-        self.numbers = {}
-        count = 0
-        for at, leaf in enumerate(leaves(self.branch)):
-            if not isinstance(leaf, Comment):
-                self.numbers[at] = count
-                count += 1
-
-    def number(self, at: int) -> int:
-        """The number that a leaf of the document has in the item."""
-        leaf = at if self.numbers is None else self.numbers[at]
-        return leaf if leaf < self.before else leaf + self.block
-
-    def replace(self, opened: Opened) -> None:
-        item = self.item
-        changed = set(opened.changed)
-        kind = item.kind
-        originals = list(leaves(self.branch))
-        for at in sorted(changed):
-            value, path = opened.leaves[at], opened.paths[at]
-            if isinstance(value, Comment):
-                original = originals[at]
-                if isinstance(original, Comment):
-                    item.put_comment(original.text, value.text, path)
-                else:
-                    item.put_list_comment(self.number(at), value.text, path)
-                continue
-            top = path[0] if path else ""
-            if kind == "Secret" and top in ("data", "stringData") and not isinstance(value, (str, type(None))):
-                value = _text(value)
-            item.put(self.number(at), value, quoted=_is_text_field(kind, top), path=path)
-        for at, value in enumerate(opened.leaves):
-            path = opened.paths[at]
-            if (
-                at not in changed
-                and isinstance(value, (bool, int, float, Timestamp))
-                and len(path) == 2
-                and _is_text_field(kind, path[0])
-            ):
-                item.put(self.number(at), item.text(self.number(at)), quoted=True, path=path)
-
-
-def _is_text_field(kind: str, top: str) -> bool:
-    """Whether Kubernetes wants strings there, whatever their text looks like."""
-    return (kind == "Secret" and top == "stringData") or (kind == "ConfigMap" and top == "data")
-
-
-def _text(value: Leaf) -> str:
-    from krm_sops.values import to_text
-
-    assert not isinstance(value, Comment)
-    return to_text(value)
-
-
-def _refuse_duplicates(branch: Branch) -> None:
-    keys = branch.keys()
-    if len(set(keys)) != len(keys):
-        twice = next(key for key in keys if keys.count(key) > 1)
-        raise InputError(f"the key {shown(twice, 60)!r} occurs twice")
-    for entry in branch.entries:
-        for element in entry.value if isinstance(entry.value, list) else [entry.value]:
-            if isinstance(element, Branch):
-                _refuse_duplicates(element)
-
-
-def _check_mac(
-    item: Item, document: EncryptedDocument, opened: Opened, data_key: DataKey, options: Options, answer: Answer
-) -> None:
-    try:
-        document.verify(opened, data_key)
-    except MacMismatch as error:
-        if options.mac == "strict" or (options.mac == "auto" and not options.kustomize):
-            raise
-        _check_unverified(item, opened, error)
-        severity = "warning" if options.mac == "auto" else "info"
-        answer.results.append(
-            Result(
-                severity,
-                "MacUnverifiable",
-                "decrypted, but its MAC cannot be verified here: each value is intact, the rest of the item may not be",
-                hint=_VERIFIABLE,
-                item=item,
-            )
-        )
-
-
-def _check_unverified(item: Item, opened: Opened, error: MacMismatch) -> None:
-    """Without a MAC only a v1 Secret may leave, and only with values that their tags pin to their places (S7)."""
-    if (item.field("apiVersion"), item.kind) != ("v1", "Secret"):
-        raise MacUnverifiable(f"{error} (or kustomize changed the item)", hint=_VERIFIABLE) from None
-    if opened.empty:
-        path = opened.paths[opened.empty[0]]
-        raise EncryptedValueError("an empty value in an encrypted place, and no MAC that covers it", path=path)
-    for at in opened.changed:
-        if any(":" in key for key in opened.paths[at]):
-            raise EncryptedValueError("a colon in a key above an encrypted value, and no MAC", path=opened.paths[at])
-        if isinstance(opened.leaves[at], Comment):
-            raise EncryptedValueError("an encrypted comment, and no MAC", path=opened.paths[at])
-    for at, leaf in enumerate(opened.leaves):
-        if isinstance(leaf, str) and leaf.startswith("ENC[AES256_GCM,") and at not in opened.changed:
-            raise EncryptedValueError("ciphertext where the document says that values are plain", path=opened.paths[at])
-
-
 class _Keys:
     """Keys in the order of the contract: functionConfig, key Secret among the items, mounted folder; then ambient."""
 
@@ -334,6 +168,8 @@ class _Keys:
 
     def credentials(self) -> Credentials:
         """Raises ConfigError."""
+        from krm_sops.credentials import Credentials
+
         entries: list[KeyEntry] = []
         config = self.given.config
         if config is not None and config.kind == "Secret":

@@ -49,6 +49,7 @@ class ResourceList:
             raise ResourceListError(
                 "nothing on stdin; a ResourceList is expected", hint="see krm-sops --help for the other ways to run it"
             )
+        self.raw = raw
         self.limits = limits
         self._stream: _Plain | _Whole
         try:
