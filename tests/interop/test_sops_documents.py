@@ -22,7 +22,7 @@ import pytest
 from krm_sops.credentials import Credentials, KeyEntry
 from krm_sops.datakey import recover
 from krm_sops.document import EncryptedDocument
-from krm_sops.errors import IntegrityError, KrmSopsError
+from krm_sops.errors import IntegrityError, KrmSopsError, TagMismatch
 from krm_sops.host import Host
 from krm_sops.metadata import Metadata
 from krm_sops.stores import STORES
@@ -192,6 +192,17 @@ OUTPUTS = {
 every_batch = pytest.mark.parametrize(("format_", "batch"), [(f, b) for f in DOCUMENTS for b in range(BATCHES)])
 
 
+def without_indicators(raw: bytes) -> bytes:
+    """The indentation indicator of a block scalar is ours to choose: sops writes one that is too large below a list."""
+    return re.sub(rb"([|>])[1-9]", rb"\1", raw)
+
+
+def is_comment_left_encrypted(world: World, case: Case) -> bool:
+    """When a comment is read from another place than it was encrypted in, sops passes its ciphertext on; we refuse."""
+    plain = case.decrypt(world, case.encrypted or b"", case.format)
+    return plain is not None and b"#ENC[AES256_GCM,data:" in plain
+
+
 @every_batch
 def test_what_sops_encrypts_is_decrypted_to_the_same_bytes(world: World, format_: str, batch: int) -> None:
     found = cases(world, format_, batch)
@@ -206,10 +217,11 @@ def test_what_sops_encrypts_is_decrypted_to_the_same_bytes(world: World, format_
             # sops cannot read or print some of what it wrote; where we can, that is no fault.
             counted[f"{format_} that sops cannot print as {output}"] += 1
             continue
+        if isinstance(mine, TagMismatch) and is_comment_left_encrypted(world, case):
+            counted[f"{format_} with a comment that sops leaves encrypted"] += 1
+            continue
         assert not isinstance(mine, KrmSopsError), f"{mine}; {case.label()}"
-        assert mine == theirs, (
-            f"to {output}: {case.label()}\nencrypted:\n{(case.encrypted or b'').decode(errors='replace')}"
-        )
+        assert without_indicators(mine) == without_indicators(theirs), f"to {output}: {case.label()}"
         counted[format_] += 1
 
 
