@@ -6,7 +6,7 @@ check: $(VENV)/done # what CI runs
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/mypy
-	$(VENV)/bin/pytest -n auto --dist loadfile
+	$(VENV)/bin/pytest
 
 fix: $(VENV)/done
 	$(VENV)/bin/ruff format
