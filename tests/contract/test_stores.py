@@ -12,7 +12,7 @@ from krm_sops.tree import Branch
 from tests.unit.store_vectors import FOLDER
 
 PLAIN = {
-    "yaml": b"# c\na: 1\nb:\n    - x\n    - y: null\n",
+    "yaml": b"# c\na: 1\nb:\n    - x\n    - z: null\n",
     "json": b'{\n\t"a": 1,\n\t"b": [\n\t\t"x",\n\t\t{\n\t\t\t"y": null\n\t\t}\n\t]\n}\n',
     "dotenv": b"# c\na=1\nb=x\\ny\n",
     "ini": b"a = 1\n\n; c\n[s]\nb = x\n",
