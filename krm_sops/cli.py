@@ -124,7 +124,7 @@ def _guard_process() -> None:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     except (ImportError, ValueError, OSError):
         pass
-    import _signal as signals
+    import _signal as signals  # `signal` costs an import of enum
 
     def stop(number: int, _frame: object) -> None:
         say(f"error: ended by signal {number}; nothing was written")

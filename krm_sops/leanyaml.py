@@ -48,7 +48,7 @@ def lean() -> tuple[Any, Any]:
                 if name[0] != "_":
                     setattr(package, name, getattr(module, name))
 
-        class ReaderError(error.YAMLError):  # type: ignore[misc]
+        class ReaderError(error.YAMLError):
             def __init__(self, name: str, position: int, character: object, encoding: str, reason: str) -> None:
                 self.reason = reason
 

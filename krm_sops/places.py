@@ -21,15 +21,16 @@ class Span:
 
 
 class Place:
-    """Where a mapping stands. entries: (start of the key, end of the value) each. first_leaf: its first leaf's number.
+    """Where a mapping stands. entries: (start of the key, end of the value) each.
 
-    indent: its column, -1 in flow style.
+    first_leaf, after: the numbers of its first leaf and of the first one behind it.  indent: its column, -1 in flow
+    style.
     """
 
-    __slots__ = ("entries", "first_leaf", "indent")
+    __slots__ = ("after", "entries", "first_leaf", "indent")
 
     def __init__(self, first_leaf: int, indent: int) -> None:
-        self.first_leaf = first_leaf
+        self.first_leaf = self.after = first_leaf
         self.indent = indent
         self.entries: list[tuple[int, int]] = []
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from krm_sops.errors import InputError, LimitError, StoreError, shown
 from krm_sops.leanyaml import YAMLError, parser, place
 from krm_sops.places import Place, Source, Span
-from krm_sops.tree import Branch, Entry
+from krm_sops.tree import Branch, Comment, Entry
 from krm_sops.yamltypes import resolve_plain, resolve_tagged
 
 TYPE_CHECKING = False
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from krm_sops.limits import Limits
-    from krm_sops.tree import Node
+    from krm_sops.tree import Node, Scalar
 
 
 def read(text: str, limits: Limits, nodes: int) -> Source:
@@ -120,29 +120,36 @@ class _Reader:
         branch = Branch()
         where = Place(len(self.spans), indent)
         seen: set[object] = set()
+        following, node, entries, places = self.next, self.node, branch.entries, where.entries
+        depth += 1
         while True:
-            event = self.next()
+            event = following()
+            start = event.start_mark
             if type(event).__name__ == "MappingEndEvent":
                 break
-            start = event.start_mark.index
-            leaves = len(self.spans)
-            key = self.node(event, indent, depth + 1)
-            if isinstance(key, (Branch, list)):
-                raise StoreError("a mapping key that is a collection", line=event.start_mark.line + 1, column=1)
-            del self.spans[leaves:]
+            key = self.key(event, indent, depth)
             if key in seen:
-                raise StoreError(
-                    f"the key {shown(key, 60)!r} occurs twice",
-                    line=event.start_mark.line + 1,
-                    column=event.start_mark.column + 1,
-                )
+                raise StoreError(f"the key {shown(key, 60)!r} occurs twice", line=start.line + 1, column=1)
             seen.add(key)
-            branch.entries.append(Entry(key, self.node(self.next(), indent, depth + 1)))
-            where.entries.append((start, self.end))
+            entries.append(Entry(key, node(following(), indent, depth)))
+            places.append((start.index, self.end))
         if indent < 0:
             self.end = event.end_mark.index
+        where.after = len(self.spans)
         self.source.places[id(branch)] = where
         return branch
+
+    def key(self, event: Any, indent: int, depth: int) -> Scalar:
+        if type(event).__name__ == "ScalarEvent" and event.tag is None and event.anchor is None:
+            self.nodes_left -= 1
+            return event.value if event.style else resolve_plain(event.value)
+        leaves = len(self.spans)
+        key = self.node(event, indent, depth)
+        if isinstance(key, (Branch, list)):
+            raise StoreError("a mapping key that is a collection", line=event.start_mark.line + 1, column=1)
+        del self.spans[leaves:]
+        assert not isinstance(key, Comment)
+        return key
 
     def sequence(self, indent: int, depth: int) -> list[Node]:
         elements: list[Node] = []

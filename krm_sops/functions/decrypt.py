@@ -159,7 +159,7 @@ class _Keys:
         if config is None:
             return
         namespace, name = config.original
-        if config.kind == "Secret":
+        if config.kind == "Secret" and config.file:
             self.answer.key_items += [item for item in self.given.named(name) if _is_secret(item, namespace, name)]
         if self.options.secret_ref:
             named = self.given.named(self.options.secret_ref)

@@ -55,8 +55,13 @@ class _Document:
         self.item = item
         number = item.branch.number("sops") or 0
         entries = item.branch.entries
-        self.before = sum(1 for entry in entries[:number] for _ in leaves(entry.value))
-        self.block = sum(1 for _ in leaves(entries[number].value))
+        block = item.source.places[id(entries[number].value)]
+        start, end = item.place.entries[number]
+        span = item.source.spans[block.first_leaf] if block.after > block.first_leaf else None
+        if span is None or not start < span.start < end:
+            raise MetadataError("the sops block is an alias, or empty")
+        self.before = block.first_leaf - item.first
+        self.block = block.after - block.first_leaf
         self.branch = Branch([entry for at, entry in enumerate(entries) if at != number])
         injected = {leaf if leaf < self.before else leaf - self.block for leaf in item.injected_leaves()}
         self.numbers: dict[int, int] | None = None
@@ -90,10 +95,11 @@ class _Document:
         item = self.item
         changed = set(opened.changed)
         kind = item.kind
-        originals = list(leaves(self.branch))
+        originals: list[Leaf] = []
         for at in sorted(changed):
             value, path = opened.leaves[at], opened.paths[at]
             if isinstance(value, Comment):
+                originals = originals or list(leaves(self.branch))
                 original = originals[at]
                 if isinstance(original, Comment):
                     item.put_comment(original.text, value.text, path)

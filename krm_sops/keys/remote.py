@@ -18,16 +18,24 @@ class RemoteKey:
     entry_names: ClassVar[tuple[str, ...]]
 
     def __init__(self, identity: str, enc: str) -> None:
-        self.identity = identity
-        self.enc = enc
+        self._identity = identity
+        self._enc = enc
+
+    @property
+    def identity(self) -> str:
+        return self._identity
+
+    @property
+    def enc(self) -> str:
+        return self._enc
 
     def unwrap(self, credentials: Credentials) -> bytes:
         raise KeyUnavailable(f"this version of krm-sops cannot open {self.section} keys yet")
 
 
 class AwsKmsKey(RemoteKey):
-    section = "kms"
-    entry_names = ("sops.aws-kms",)
+    section: ClassVar[str] = "kms"
+    entry_names: ClassVar[tuple[str, ...]] = ("sops.aws-kms",)
 
     @classmethod
     def from_fields(cls, fields: Mapping[str, str]) -> Self:
@@ -36,8 +44,8 @@ class AwsKmsKey(RemoteKey):
 
 
 class GcpKmsKey(RemoteKey):
-    section = "gcp_kms"
-    entry_names = ("sops.gcp-kms",)
+    section: ClassVar[str] = "gcp_kms"
+    entry_names: ClassVar[tuple[str, ...]] = ("sops.gcp-kms",)
 
     @classmethod
     def from_fields(cls, fields: Mapping[str, str]) -> Self:
@@ -45,8 +53,8 @@ class GcpKmsKey(RemoteKey):
 
 
 class HuaweiKmsKey(RemoteKey):
-    section = "hckms"
-    entry_names = ()
+    section: ClassVar[str] = "hckms"
+    entry_names: ClassVar[tuple[str, ...]] = ()
 
     @classmethod
     def from_fields(cls, fields: Mapping[str, str]) -> Self:
@@ -54,8 +62,8 @@ class HuaweiKmsKey(RemoteKey):
 
 
 class AzureKeyVaultKey(RemoteKey):
-    section = "azure_kv"
-    entry_names = ("sops.azure-kv",)
+    section: ClassVar[str] = "azure_kv"
+    entry_names: ClassVar[tuple[str, ...]] = ("sops.azure-kv",)
 
     @classmethod
     def from_fields(cls, fields: Mapping[str, str]) -> Self:
@@ -64,8 +72,8 @@ class AzureKeyVaultKey(RemoteKey):
 
 
 class VaultKey(RemoteKey):
-    section = "hc_vault"
-    entry_names = ("sops.vault-token",)
+    section: ClassVar[str] = "hc_vault"
+    entry_names: ClassVar[tuple[str, ...]] = ("sops.vault-token",)
 
     @classmethod
     def from_fields(cls, fields: Mapping[str, str]) -> Self:

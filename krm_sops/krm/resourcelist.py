@@ -148,7 +148,7 @@ class _Plain:
         for key in _TOP_KEYS:
             if head.startswith(key + b":") or b"\n" + key + b":" in head:
                 continue
-            at = raw.rfind(b"\n" + key + b":", self.start)
+            at = raw.find(b"\n" + key + b":", self.start)
             if at >= 0:
                 end = min(end, at + 1)
         if end < len(raw) and not self._outside_quotes(end):

@@ -123,6 +123,7 @@ class _Reader:
             branch.entries.append(Entry(key, value))
             if self.places is not None:
                 place.entries.append((key_at, at))
+                place.after = len(self.spans or ())
             at = self.skip(at)
             if text[at] == "}":
                 return branch, at + 1
