@@ -3,8 +3,8 @@
 The MAC is SHA-512 over the bytes of all leaves in walk order (comments and null contribute nothing), or only over
 those that are encrypted (`mac_only_encrypted`), then encrypted itself with `lastmodified` as additional data.
 
-Differs from sops: a comment that is an ``ENC[…]`` text and does not fit its tag is an error (unless the MAC is
-ignored); sops prints it as it stands.
+A comment whose ciphertext does not fit its tag stays as it is, and is told: sops itself writes files in which a comment
+is read back from another place than it was encrypted for (about one in twenty-five with comments everywhere).
 Source: getsops/sops 3.13, sops.go, Decrypt.
 """
 
@@ -35,9 +35,10 @@ class Opened:
     changed: positions of the leaves that were encrypted.  paths: for each leaf, the mapping keys from the root.
     detached: positions that the walk was told to leave alone.  detached_clear: none of them is in an encrypted place.
     empty: positions of empty strings in encrypted places, which nothing but the MAC protects.
+    unopened: positions of comments that are ciphertext and stay so.
     """
 
-    __slots__ = ("changed", "detached", "detached_clear", "empty", "leaves", "parts", "paths")
+    __slots__ = ("changed", "detached", "detached_clear", "empty", "leaves", "parts", "paths", "unopened")
 
     def __init__(self, detached: Collection[int]) -> None:
         self.leaves: list[Leaf] = []
@@ -45,6 +46,7 @@ class Opened:
         self.paths: list[tuple[str, ...]] = []
         self.changed: list[int] = []
         self.empty: list[int] = []
+        self.unopened: list[int] = []
         self.detached = detached
         self.detached_clear = True
 
@@ -65,14 +67,14 @@ class EncryptedDocument:
         self.branches = branches
         self.metadata = metadata
 
-    def open(self, data_key: DataKey, detached: Collection[int] = (), *, lenient_comments: bool = False) -> Opened:
+    def open(self, data_key: DataKey, detached: Collection[int] = ()) -> Opened:
         """Decrypt every value; the MAC is the caller's next step.
 
         detached: positions of leaves that somebody added after encryption; neither decrypted nor required to be.
         Raises EncryptedValueError, TagMismatch, each with the path of the value.
         """
         opened = Opened(detached)
-        walk = _Walk(self.metadata, data_key, opened, lenient_comments)
+        walk = _Walk(self.metadata, data_key, opened)
         for branch in self.branches:
             walk.branch(branch, b"", (), False, False)
         return opened
@@ -98,14 +100,14 @@ class EncryptedDocument:
             hint="restore the document as it was encrypted, or check the change and encrypt it again with sops",
         )
 
-    def decrypt(self, data_key: DataKey, *, ignore_mac: bool = False) -> list[Branch]:
+    def decrypt(self, data_key: DataKey, *, ignore_mac: bool = False) -> tuple[list[Branch], Opened]:
         """The plain documents. No MAC, no plain tree."""
-        opened = self.open(data_key, lenient_comments=ignore_mac)
+        opened = self.open(data_key)
         if not ignore_mac:
             self.verify(opened, data_key)
         source = iter(opened.leaves)
         plain = [with_leaves(branch, source) for branch in self.branches]
-        return [branch for branch in plain if isinstance(branch, Branch)]
+        return [branch for branch in plain if isinstance(branch, Branch)], opened
 
 
 class _Walk:
@@ -114,12 +116,11 @@ class _Walk:
     matched: some mapping key on the way matches the rule.  outer: some comment of an enclosing level matches.
     """
 
-    def __init__(self, metadata: Metadata, data_key: DataKey, opened: Opened, lenient_comments: bool) -> None:
+    def __init__(self, metadata: Metadata, data_key: DataKey, opened: Opened) -> None:
         self.selection = metadata.selection
         self.only_encrypted = metadata.mac_only_encrypted
         self.data_key = data_key
         self.opened = opened
-        self.lenient_comments = lenient_comments
 
     def branch(self, branch: Branch, aad: bytes, path: tuple[str, ...], matched: bool, outer: bool) -> None:
         selection = self.selection
@@ -182,8 +183,7 @@ class _Walk:
             try:
                 found = decrypt_value(comment.text, self.data_key, aad or b":", path)
             except (IntegrityError, InputError):
-                if not self.lenient_comments:
-                    raise
+                opened.unopened.append(len(opened.leaves))
             else:
                 if not isinstance(found, (Comment, str)):
                     raise EncryptedValueError("an encrypted comment that is no text", path=path)

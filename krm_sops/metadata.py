@@ -51,16 +51,13 @@ class Metadata:
     def from_branch(cls, branch: Branch, key_entry_limit: int) -> Metadata:
         """Raises MetadataError; LimitError for more than `key_entry_limit` wrapped keys."""
         fields = _lower(branch)
-        modified = fields.get("lastmodified")
-        if isinstance(modified, Timestamp):
-            raise MetadataError("sops.lastmodified is a YAML timestamp; it must be a quoted string")
         if (
             len(branch.entries) > 1 << 16
             or sum(len(v) for v in fields.values() if isinstance(v, list)) > key_entry_limit
         ):
             raise LimitError(f"more than {key_entry_limit} key entries in one document")
         return cls(
-            lastmodified=_instant(_text(modified, "lastmodified")),
+            lastmodified=_instant(_text(fields.get("lastmodified"), "lastmodified")),
             mac=_text(fields.get("mac"), "mac"),
             version=_text(fields.get("version"), "version"),
             key_groups=_key_groups(fields, key_entry_limit),
@@ -82,6 +79,8 @@ def _text(value: Node, name: str) -> str:
         return ""
     if isinstance(value, str):
         return value
+    if isinstance(value, Timestamp):
+        return value.text  # rops leaves the quotes out; sops itself refuses that
     if isinstance(value, bool):
         return "1" if value else "0"
     if isinstance(value, int):

@@ -46,6 +46,9 @@ def decrypt_item(item: Item, credentials: Credentials, options: Options, answer:
     _check_mac(item, encrypted, opened, data_key, options, answer)
     document.replace(opened)
     item.cut("sops")
+    if opened.unopened:
+        text = f"{len(opened.unopened)} comments do not fit their tags and stay encrypted"
+        answer.results.append(Result("warning", "TagMismatch", text, item=item))
 
 
 class _Document:

@@ -85,7 +85,9 @@ def _decrypt(raw: bytes, path: str, given: Arguments, credentials: Credentials) 
     check_version(metadata.version)
     document = EncryptedDocument(branches, metadata)
     data_key = recover(metadata, credentials, order)
-    plain = document.decrypt(data_key, ignore_mac=given.on("ignore-mac"))
+    plain, opened = document.decrypt(data_key, ignore_mac=given.on("ignore-mac"))
+    if opened.unopened:
+        cli.say(f"warning: {len(opened.unopened)} comments do not fit their tags and stay encrypted")
     return _emit(plain, STORES[wanted], wanted, given)
 
 
