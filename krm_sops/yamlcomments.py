@@ -36,7 +36,7 @@ def read(text: str, *, depth: int = DEPTH, nodes: int = NODES) -> list[Branch]:
     Raises StoreError (with line and column), LimitError.
     """
     _check_characters(text)
-    parser = _Parser(text, depth)
+    parser = _Parser(text, depth, nodes)
     branches = [_Builder(depth, nodes, first=at == 0).document(found) for at, found in enumerate(parser.documents())]
     if text and not branches:
         raise StoreError("the file holds no document, only comments or blanks")
@@ -96,9 +96,10 @@ def _error(problem: str, mark: scan.Mark) -> StoreError:
 class _Parser:
     """Asks for tokens in the same order as go-yaml's state machine: when it looks decides which comments it sees."""
 
-    def __init__(self, text: str, depth: int) -> None:
+    def __init__(self, text: str, depth: int, nodes: int) -> None:
         self._scanner = scan.Scanner(text)
         self._depth_left = depth
+        self._nodes = self._nodes_left = nodes
         self._anchors: dict[str, _Node] = {}  # of the whole stream, as in go-yaml
         self._prefixes: dict[str, str] = {}
         self._stem = ""
@@ -142,6 +143,7 @@ class _Parser:
         return comments[:gap]
 
     def _document_end(self, head: str, root: _Node) -> _Document:
+        self._nodes_left = self._nodes
         if self._scanner.peek().kind == scan.DOCUMENT_END:
             self._scanner.skip()
         self._prefixes = {}
@@ -176,10 +178,19 @@ class _Parser:
 
     # Nodes
 
-    def _node(self, *, block: bool = False, indentless: bool = False) -> _Node:
+    def _node(self, ends: tuple[str, ...] = (), *, block: bool = False, indentless: bool = False) -> _Node:
+        """ends: tokens before which there is no node, which means null.  block: not inside brackets or braces.
+
+        Every level of the document costs two frames of the interpreter's stack, this one and its collection's.
+        """
         scanner = self._scanner
         token = scanner.peek()
         mark = token.mark
+        self._nodes_left -= 1
+        if self._nodes_left < 0:
+            raise LimitError(f"line {mark[1] + 1}: the document has too many nodes")
+        if token.kind in ends:
+            return _Node(_SCALAR, mark)
         if token.kind == scan.ALIAS:
             return self._alias(token)
         anchor = tag = ""
@@ -245,13 +256,6 @@ class _Parser:
         if self._depth_left < 0:
             raise LimitError(f"line {mark[1] + 1}: the document is nested too deeply")
 
-    def _empty_or_node(self, ends: tuple[str, ...], *, block: bool, indentless: bool = False) -> _Node:
-        """What follows an indicator: nothing where one of `ends` stands there."""
-        token = self._scanner.peek()
-        if token.kind in ends:
-            return _Node(_SCALAR, token.mark)
-        return self._node(block=block, indentless=indentless)
-
     def _list(self, node: _Node, *, indentless: bool = False) -> _Node:
         """A block list. indentless: its dashes stand in the column of the key above, so no token begins or ends it."""
         scanner = self._scanner
@@ -268,7 +272,7 @@ class _Parser:
                 # What stood above the dash belongs to the collection as a whole, not to its first entry.
                 self._stem = scanner.head[:above]
                 scanner.head = scanner.head[above + 1 :]
-            node.content.append(self._empty_or_node(ends, block=True))
+            node.content.append(self._node(ends, block=True))
         if not indentless:
             if token.kind != scan.BLOCK_END:
                 raise _error("did not find expected '-' indicator", token.mark)
@@ -284,14 +288,14 @@ class _Parser:
         content = node.content
         while (token := scanner.peek()).kind == scan.KEY:
             scanner.skip()
-            key = self._empty_or_node(ends, block=True, indentless=True)
+            key = self._node(ends, block=True, indentless=True)
             content.append(key)
             if key.foot and len(content) > 2:
                 # It stood between the two entries, so it is the foot of the one before.
                 content[-3].foot, key.foot = key.foot, ""
             if scanner.peek().kind == scan.VALUE:
                 scanner.skip()
-                value = self._empty_or_node(ends, block=True, indentless=True)
+                value = self._node(ends, block=True, indentless=True)
             else:
                 value = _Node(_SCALAR, token.mark)
             content.append(value)
@@ -330,25 +334,26 @@ class _Parser:
         """``[a: b]``: a mapping of one entry without braces."""
         scanner = self._scanner
         scanner.skip()
-        pair = _Node(_MAP, mark)
+        self._deeper(mark)
+        ends = (scan.FLOW_ENTRY, scan.FLOW_SEQUENCE_END)
         token = scanner.peek()
-        if token.kind in (scan.VALUE, scan.FLOW_ENTRY, scan.FLOW_SEQUENCE_END):
+        if token.kind == scan.VALUE or token.kind in ends:
             key = _Node(_SCALAR, token.mark)
             scanner.skip()  # as libyaml: the token is lost, and most often an error follows
         else:
             key = self._node()
-        ends = (scan.FLOW_ENTRY, scan.FLOW_SEQUENCE_END)
-        pair.content += (key, self._flow_value(ends))
-        if pair.content[1].foot and not key.foot:
-            key.foot, pair.content[1].foot = pair.content[1].foot, ""
+        token = scanner.peek()
+        if token.kind == scan.VALUE:
+            scanner.skip()
+            value = self._node(ends)
+        else:
+            value = _Node(_SCALAR, token.mark)
+        if value.foot and not key.foot:
+            key.foot, value.foot = value.foot, ""
+        self._depth_left += 1
+        pair = _Node(_MAP, mark)
+        pair.content += (key, value)
         return pair
-
-    def _flow_value(self, ends: tuple[str, ...]) -> _Node:
-        token = self._scanner.peek()
-        if token.kind != scan.VALUE:
-            return _Node(_SCALAR, token.mark)
-        self._scanner.skip()
-        return self._empty_or_node(ends, block=False)
 
     def _flow_map(self, node: _Node) -> _Node:
         scanner = self._scanner
@@ -364,8 +369,13 @@ class _Parser:
                 token = scanner.peek()
             if token.kind == scan.KEY:
                 scanner.skip()
-                key = self._empty_or_node((scan.VALUE, *ends), block=False)
-                value = self._flow_value(ends)
+                key = self._node((scan.VALUE, *ends))
+                token = scanner.peek()
+                if token.kind == scan.VALUE:
+                    scanner.skip()
+                    value = self._node(ends)
+                else:
+                    value = _Node(_SCALAR, token.mark)
             elif token.kind != scan.FLOW_MAPPING_END:
                 key = self._node()
                 value = _Node(_SCALAR, scanner.peek().mark)
@@ -457,22 +467,32 @@ class _Builder:
 
     def _value(self, node: _Node, depth: int, *, comments: bool) -> Node:
         """comments: whether those of the node itself still have to be written down."""
+        alias = None
         if node.kind == _ALIAS:
-            if node in self._open:
-                raise _error(f"anchor '{shown(node.value)}' value contains itself", node.mark)
-            assert node.target is not None
-            self._count(node)
-            self._open.add(node)
-            found = self._value(node.target, depth, comments=True)
-            self._open.discard(node)
-            return found
+            alias, node, comments = node, self._follow(node), True
+        found: Node
         if node.kind == _SCALAR:
             self._count(node, depth)
-            return self._scalar(node)
-        if node.kind == _MAP:
+            found = self._scalar(node)
+        elif node.kind == _MAP:
             entries: list[Entry] = []
             self._entries(node, entries, depth, comments=comments)
-            return Branch(entries)
+            found = Branch(entries)
+        else:
+            found = self._elements(node, depth, comments=comments)
+        if alias is not None:
+            self._open.discard(alias)
+        return found
+
+    def _follow(self, alias: _Node) -> _Node:
+        if alias in self._open:
+            raise _error(f"anchor '{shown(alias.value)}' value contains itself", alias.mark)
+        self._count(alias)
+        self._open.add(alias)
+        assert alias.target is not None
+        return alias.target
+
+    def _elements(self, node: _Node, depth: int, *, comments: bool) -> list[Node]:
         self._count(node, depth + 1)
         elements: list[Node] = []
         if comments:

@@ -31,6 +31,7 @@ FLOW_SEQUENCE, FLOW_SEQUENCE_END, FLOW_MAPPING, FLOW_MAPPING_END, FLOW_ENTRY = "
 ALIAS, ANCHOR, TAG, SCALAR, VERSION, TAG_PREFIX = "alias", "anchor", "tag", "scalar", "%YAML", "%TAG"
 
 _BREAKS = "\n\r\x85\u2028\u2029"
+_LONG_BREAKS = "\x85\u2028\u2029"
 _BREAKS_OR_END = _BREAKS + "\0"
 _BLANKS_OR_END = " \t" + _BREAKS_OR_END
 _FLOW_ENDS = ",?[]{}"
@@ -731,10 +732,11 @@ class Scanner:
             if not self._newlines and column > 1:
                 foot_line += 1
         ahead = -1
+        split = False  # go-yaml looks at bytes here, and takes the second one of a long line break for content
         while ahead < _COMMENT_LOOKAHEAD - 1:
             ahead += 1
             column += 1
-            c = text[self._at + ahead]
+            c = "x" if split else text[self._at + ahead]
             if c in " \t":
                 continue
             closes = self._flow > 0 and c in "]}"
@@ -754,6 +756,7 @@ class Scanner:
                 first_gap, was_empty = False, True
                 column = 0
                 line += 1
+                split = c in _LONG_BREAKS
                 continue
             if lines and column - 1 < indent and column != start[2]:
                 scan_at = token = self._foot(token, start, scan_at, ahead, lines)
@@ -773,6 +776,7 @@ class Scanner:
                     self._at += 1
             lines += self._comment_line()
             ahead, column = 0, 0
+            split = text[self._at] in _LONG_BREAKS
             line = self._line_no
             indent = max(self._indent, 0)
         if lines:

@@ -487,7 +487,9 @@ class _Emitter:
         outer = self._indent
         self._indent = self._deeper(in_list=in_list, root=self._best)
         if scalar.style == _LITERAL:
-            self._literal(scalar, self._indent - max(outer, 0))
+            # sops writes its own indentation even where the block is less deep, and then the file is broken.
+            step = self._indent - max(outer, 0) if scalar.text.strip(_BREAKS) else self._best
+            self._literal(scalar, step)
         elif scalar.style == _SINGLE and scalar.multiline:
             self._single_quoted_lines(scalar.text)
         elif scalar.text or scalar.style != _PLAIN:
