@@ -1,0 +1,82 @@
+"""This repository as a kpt package: rendering and fetching it trip over nothing in it, whatever else is added."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.e2e.clients import EXAMPLES, ROOT, Clients, contents
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture(scope="module")
+def clients(tmp_path_factory) -> Clients:
+    found = Clients(tmp_path_factory.mktemp("clients"))
+    found.need("git", "kpt")
+    return found
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory) -> Path:
+    """A clone that also has what is not committed yet."""
+    if not (ROOT / ".git").exists():
+        pytest.skip("no git repository")
+    clone = tmp_path_factory.mktemp("clone") / "krm-sops"
+    listed = git(ROOT, "ls-files", "-z", "--cached", "--others", "--exclude-standard").split("\0")
+    for name in filter(None, listed):
+        if (ROOT / name).is_file():
+            (clone / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, clone / name)
+    git(clone, "init", "--quiet", "--initial-branch", "main")
+    git(clone, "add", "--all")
+    git(
+        clone, "-c", "user.name=test", "-c", "user.email=test@example.invalid", "commit", "--quiet", "--message", "test"
+    )
+    return clone
+
+
+def git(folder: Path, *arguments: str) -> str:
+    return subprocess.run(["git", "-C", folder, *arguments], capture_output=True, text=True, check=True).stdout
+
+
+def test_the_repository_renders_and_stays_as_it_is(clients, repository):
+    done = clients.run("kpt", "fn", "render", repository)
+    assert done.returncode == 0, done.stderr
+    assert git(repository, "status", "--porcelain") == ""
+
+
+def test_rendered_to_stdout_the_repository_is_its_kptfile(clients, repository):
+    done = clients.run("kpt", "fn", "render", repository, "-o", "unwrap")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == (ROOT / "Kptfile").read_text()
+
+
+def test_the_repository_can_be_fetched_and_what_was_fetched_renders(clients, repository, tmp_path):
+    fetched = tmp_path / "fetched"
+    done = clients.run("kpt", "pkg", "get", f"file://{repository}/.git", fetched)
+    assert done.returncode == 0, done.stderr
+    assert (fetched / "examples" / "hello" / "secret.enc.yaml").is_file()
+    before = contents(fetched)
+    done = clients.run("kpt", "fn", "render", fetched)
+    assert done.returncode == 0, done.stderr
+    assert contents(fetched) == before
+
+
+def test_an_example_can_be_fetched_and_what_was_fetched_runs(clients, repository, tmp_path):
+    done = clients.run("kpt", "pkg", "get", f"file://{repository}/.git/examples/kpt-exec", tmp_path / "shop")
+    assert done.returncode == 0, done.stderr
+    done = clients.run("sh", tmp_path / "shop" / "run.sh")
+    assert done.returncode == 0, done.stderr
+    without_marks = re.sub(" # kpt-merge: .*", "", done.stdout)  # kpt puts them on what it fetches
+    assert without_marks == (EXAMPLES / "kpt-exec" / "expected.yaml").read_text()
+
+
+def test_no_folder_below_the_root_is_a_kpt_package(repository):
+    """kpt would render it together with the root, whatever .krmignore says: plaintext into an example."""
+    assert list(repository.rglob("Kptfile")) == [repository / "Kptfile"]
