@@ -20,7 +20,7 @@ PASSWORD = "correct horse battery staple"  # in database.enc.yaml of every examp
 
 
 class Clients:
-    """Programs with this checkout's krm-sops first on PATH, podman where they ask for docker, and no keys of the caller."""
+    """Programs with this checkout's krm-sops first on PATH, podman for docker, and no keys of the caller."""
 
     def __init__(self, folder: Path) -> None:
         programs = folder / "bin"
