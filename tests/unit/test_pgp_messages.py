@@ -411,6 +411,7 @@ def test_chunks_cannot_be_dropped_or_swapped() -> None:
         (b"\x12garbage", "wrong byte"),
         (packet(11, b"b\xffx"), "in the middle"),
     ],
+    ids=lambda value: value if isinstance(value, str) else "packets",
 )
 def test_s20_what_is_not_one_short_literal_is_refused(inside: bytes, reason: str) -> None:
     with pytest.raises(KeyUnavailable, match=reason):
