@@ -71,7 +71,9 @@ def test_a_ring_is_read_once_per_scope() -> None:
 
 
 @pytest.mark.parametrize(
-    "fingerprint", [FINGERPRINT, FINGERPRINT.lower(), FINGERPRINT[-16:] + "!", "AB" * 32, "A B" * 8]
+    "fingerprint",
+    [FINGERPRINT, FINGERPRINT.lower(), FINGERPRINT[-16:] + "!", "AB" * 32, "A B" * 8],
+    ids=["as gpg prints", "lower case", "subkey", "version 6", "spaces"],
 )
 def test_s20_fingerprints_as_sops_writes_them(fingerprint: str) -> None:
     which = key(message(RSA), fingerprint)
@@ -80,7 +82,9 @@ def test_s20_fingerprints_as_sops_writes_them(fingerprint: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "fingerprint", ["", "a@x", "--output=x", "AB" * 4, "AB" * 33, FINGERPRINT + "!!", "AB" * 8 + "\n"]
+    "fingerprint",
+    ["", "a@x", "--output=x", "AB" * 4, "AB" * 33, FINGERPRINT + "!!", "AB" * 8 + "\n"],
+    ids=range(7),
 )
 def test_s20_other_fingerprints_are_refused(fingerprint: str) -> None:
     assert "no fingerprint" in str(refusal(key(message(RSA), fingerprint), credentials(RSA.armored())))
