@@ -98,6 +98,20 @@ def test_packages_of_a_target_folder_are_found(tmp_path):
     assert start(found, env={})["path"][-1] == str(tmp_path)
 
 
+def test_packages_of_a_target_folder_are_found_through_a_link(tmp_path):
+    found = launcher(tmp_path / "target")
+    (found.parent / "krm-sops-plain").write_text(f"#!{INTERPRETER}\n")
+    packages(tmp_path / "target", "krm_sops", *OTHERS)
+    (tmp_path / "ksops").symlink_to(found)
+    assert start(tmp_path / "ksops", env={"PATH": "/usr/bin:/bin"})["path"][-1] == str(tmp_path / "target")
+
+
+def test_a_link_among_the_folders_above_it_does_no_harm(tmp_path):
+    venv(tmp_path / "env", "krm_sops", *OTHERS)
+    (tmp_path / "tools").symlink_to("env/bin")
+    assert start(tmp_path / "tools" / "krm-sops")["path"][-1] == str(tmp_path / "env" / SITE)
+
+
 def test_a_console_script_whose_first_line_is_a_shell_is_started_itself(tmp_path):
     found = launcher(tmp_path)
     plain = found.parent / "krm-sops-plain"
