@@ -145,6 +145,7 @@ def test_every_cipher_that_cryptography_offers_opens(number: int, algorithm: Any
         MARKER + ONE_PASS + literal() + SIGNATURE + PADDING,
         packet(8, b"\2" + zlib.compress(ONE_PASS + literal() + SIGNATURE)),
     ],
+    ids=lambda value: value if isinstance(value, str) else "packets",
 )
 def test_the_literal_is_found_however_it_is_packed(inside: bytes) -> None:
     assert opened(message(RSA, inside), RSA.armored()) == DATA_KEY
@@ -236,6 +237,7 @@ def test_chunked_data_opens_at_every_boundary(length: int) -> None:
         (RSA.pkesk(SESSION) + packet(20, b"\1\x0b\2\0" + bytes(60)), "only AES is"),
         (RSA.pkesk(SESSION) + packet(20, b"\1\x09\2\x11" + bytes(60)), "in chunks of"),
     ],
+    ids=lambda value: value if isinstance(value, str) else "packets",
 )
 def test_s20_what_is_no_encrypted_message_is_refused(content: bytes, reason: str) -> None:
     with pytest.raises(OpenPgpError, match=reason):
@@ -252,6 +254,7 @@ def test_s20_what_is_no_encrypted_message_is_refused(content: bytes, reason: str
         RSA.armored(),
         message(RSA) + message(RSA),
     ],
+    ids=lambda value: value if isinstance(value, str) else "packets",
 )
 def test_what_is_not_one_armored_message_is_refused(text: bytes) -> None:
     with pytest.raises(OpenPgpError):
