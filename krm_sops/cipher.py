@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 PREFIX = "ENC[AES256_GCM,data:"
 
 
+class MistypedError(EncryptedValueError):
+    """What was decrypted is not of the type that stands beside it."""
+
+
 class DataKey:
     """The key of one document: 32 bytes. Its repr shows nothing."""
 
@@ -47,7 +51,7 @@ def decrypt_value(text: str, data_key: DataKey, aad: bytes, path: Sequence[str])
 
     aad: ``":".join(path) + ":"`` as UTF-8, path being the mapping keys from the root; list positions do not count.
     Text behind the last ``]`` of the first line is ignored, as sops does.
-    Raises EncryptedValueError (not this form), TagMismatch (altered, or moved from another path).
+    Raises EncryptedValueError (not this form), TagMismatch (altered, or moved from another path), MistypedError.
     Source: getsops/sops 3.13, aes/cipher.go.
     """
     if not text:
@@ -75,7 +79,7 @@ def decrypt_value(text: str, data_key: DataKey, aad: bytes, path: Sequence[str])
         return parse_plain(plain, word)
     except ValueError:
         pass
-    raise EncryptedValueError(f"the decrypted value is no {shown(word, 20)!r}: its type was altered", path=path)
+    raise MistypedError(f"the decrypted value is no {shown(word, 20)!r}: its type was altered", path=path)
 
 
 def looks_encrypted(value: object) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from krm_sops.errors import KrmSopsError, shown
+from krm_sops.errors import KrmSopsError, printable, shown
 from krm_sops.registry import Registry
 
 TYPE_CHECKING = False
@@ -75,9 +75,7 @@ def main(argv: list[str]) -> int:
         say("error: out of memory")
         return 1
     except Exception as error:  # noqa: BLE001 - a traceback could quote a secret
-        say(f"error: internal error ({type(error).__name__} in {_place(error)}); please report it")
-        if os.environ.get("KRM_SOPS_DEBUG") == "traceback":
-            raise
+        say(f"error: internal error ({type(error).__name__} in {_places(error)}); please report it")
         return 1
 
 
@@ -116,18 +114,33 @@ def run_function() -> int:
     return write_out(output) or status
 
 
+outcome = "nothing was written"
+"""What became of the output so far, for whoever reads why the process ended."""
+
+
 def _guard_process() -> None:
-    """No core dumps, and one line instead of a traceback or silence when a signal ends us."""
+    """No core dumps, three open streams, and one line instead of a traceback or silence when a signal ends us."""
     try:
         import resource
 
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     except (ImportError, ValueError, OSError):
         pass
+    try:  # a kernel that pipes cores to a program ignores the limit; then the core holds no memory
+        descriptor = os.open("/proc/self/coredump_filter", os.O_WRONLY)
+        os.write(descriptor, b"0")
+        os.close(descriptor)
+    except OSError:
+        pass
+    for stream in (0, 1, 2):
+        try:
+            os.fstat(stream)
+        except OSError:  # closed: taken the wrong way round, so that no file gets its number and using it still fails
+            os.open(os.devnull, os.O_RDONLY if stream else os.O_WRONLY)
     import _signal as signals  # `signal` costs an import of enum
 
     def stop(number: int, _frame: object) -> None:
-        say(f"error: ended by signal {number}; nothing was written")
+        say(f"error: ended by signal {number}; {outcome}")
         os._exit(128 + number)
 
     for number in (signals.SIGTERM, signals.SIGINT, signals.SIGHUP):
@@ -140,7 +153,7 @@ def _limit_time(seconds: int) -> None:
     import _signal as signals
 
     def stop(_number: int, _frame: object) -> None:
-        say(f"error: the run took more than {seconds} s (the limit run_seconds); nothing was written")
+        say(f"error: the run took more than {seconds} s (the limit run_seconds); {outcome}")
         os._exit(1)
 
     signals.signal(signals.SIGALRM, stop)
@@ -154,13 +167,14 @@ def _is_terminal(descriptor: int) -> bool:
         return False
 
 
-def _place(error: BaseException) -> str:
+def _places(error: BaseException) -> str:
+    """Where an error comes from, innermost first: what a traceback tells without the texts that it quotes."""
     trace = error.__traceback__
-    where = "?"
+    found: list[str] = []
     while trace is not None:
-        where = f"{os.path.basename(trace.tb_frame.f_code.co_filename)}:{trace.tb_lineno}"
+        found.insert(0, f"{os.path.basename(trace.tb_frame.f_code.co_filename)}:{trace.tb_lineno}")
         trace = trace.tb_next
-    return where
+    return " < ".join(found[:5])
 
 
 def read_in(limit: int) -> bytes:
@@ -181,6 +195,8 @@ def read_in(limit: int) -> bytes:
 
 def write_out(data: bytes) -> int:
     """All of `data` on stdout; 0, or 1 after one line on stderr."""
+    global outcome
+    outcome = "the output is not complete"
     view = memoryview(data)
     try:
         while view:
@@ -194,7 +210,7 @@ def write_out(data: bytes) -> int:
 def say(line: str) -> None:
     """One line on stderr; silence where there is none to write to."""
     try:
-        os.write(2, f"krm-sops: {line}\n".encode("utf-8", "backslashreplace"))
+        os.write(2, f"krm-sops: {printable(line)}\n".encode())
     except OSError:
         pass
 

@@ -10,7 +10,7 @@ Source: getsops/sops 3.13, sops.go, Decrypt.
 
 from __future__ import annotations
 
-from krm_sops.cipher import PREFIX, decrypt_value, looks_encrypted
+from krm_sops.cipher import PREFIX, MistypedError, decrypt_value, looks_encrypted
 from krm_sops.errors import EncryptedValueError, InputError, IntegrityError, MacMismatch, shown
 from krm_sops.primitives import sha512
 from krm_sops.tree import Branch, Comment, to_bytes, with_leaves
@@ -36,9 +36,11 @@ class Opened:
     detached: positions that the walk was told to leave alone.  detached_clear: none of them is in an encrypted place.
     empty: positions of empty strings in encrypted places, which nothing but the MAC protects.
     unopened: positions of comments that are ciphertext and stay so.
+    mistyped: the first value that is not of its stated type. Where the MAC is checked, this looks like any other
+    mismatch, or whoever may change the type word could ask what a value looks like (S10).
     """
 
-    __slots__ = ("changed", "detached", "detached_clear", "empty", "leaves", "parts", "paths", "unopened")
+    __slots__ = ("changed", "detached", "detached_clear", "empty", "leaves", "mistyped", "parts", "paths", "unopened")
 
     def __init__(self, detached: Collection[int]) -> None:
         self.leaves: list[Leaf] = []
@@ -47,6 +49,7 @@ class Opened:
         self.changed: list[int] = []
         self.empty: list[int] = []
         self.unopened: list[int] = []
+        self.mistyped: MistypedError | None = None
         self.detached = detached
         self.detached_clear = True
 
@@ -91,10 +94,11 @@ class EncryptedDocument:
         except (IntegrityError, InputError):
             raise MacMismatch("the MAC cannot be decrypted: sops.mac or sops.lastmodified was altered") from None
         seed = _ONLY_ENCRYPTED_SEED if metadata.mac_only_encrypted else b""
-        if opened.mac(seed, with_detached=False) == stored:
-            return
-        if opened.detached and opened.detached_clear and opened.mac(seed, with_detached=True) == stored:
-            return
+        if opened.mistyped is None:
+            if opened.mac(seed, with_detached=False) == stored:
+                return
+            if opened.detached and opened.detached_clear and opened.mac(seed, with_detached=True) == stored:
+                return
         raise MacMismatch(
             "MAC mismatch: a value was added, removed, changed or reordered after encryption",
             hint="restore the document as it was encrypted, or check the change and encrypt it again with sops",
@@ -105,6 +109,8 @@ class EncryptedDocument:
         opened = self.open(data_key)
         if not ignore_mac:
             self.verify(opened, data_key)
+        elif opened.mistyped is not None:
+            raise opened.mistyped
         source = iter(opened.leaves)
         plain = [with_leaves(branch, source) for branch in self.branches]
         return [branch for branch in plain if isinstance(branch, Branch)], opened
@@ -183,12 +189,12 @@ class _Walk:
             try:
                 found = decrypt_value(comment.text, self.data_key, aad or b":", path)
             except (IntegrityError, InputError):
-                opened.unopened.append(len(opened.leaves))
-            else:
-                if not isinstance(found, (Comment, str)):
-                    raise EncryptedValueError("an encrypted comment that is no text", path=path)
+                found = None
+            if isinstance(found, (Comment, str)):
                 plain = found if isinstance(found, Comment) else Comment(found)
                 opened.changed.append(len(opened.leaves))
+            else:
+                opened.unopened.append(len(opened.leaves))
         opened.leaves.append(plain)
         opened.parts.append(b"")
         opened.paths.append(path)
@@ -207,7 +213,11 @@ class _Walk:
                 raise EncryptedValueError(
                     "plain text where the document says that values are encrypted", path=path, hint=_PLAIN_HINT
                 )
-            plain = decrypt_value(value, self.data_key, aad, path)
+            try:
+                plain = decrypt_value(value, self.data_key, aad, path)
+            except MistypedError as error:
+                plain = ""
+                opened.mistyped = opened.mistyped or error
             (opened.changed if value else opened.empty).append(at)
         if plain is None or isinstance(plain, Comment) or (self.only_encrypted and not chosen):
             part = b""

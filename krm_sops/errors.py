@@ -33,15 +33,25 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
+_PRIVATE_KEYS = ("AGE-SECRET-KEY-", "AGE-PLUGIN-", "PRIVATE KEY-----", "PRIVATE KEY BLOCK-----")
+
+
 def shown(text: object, limit: int = 200) -> str:
-    """Foreign text as one harmless piece of a line: controls, bidi and line separators escaped, cut at `limit`."""
+    """Foreign text as one harmless piece of a line: controls, bidi and line separators escaped, cut at `limit`.
+
+    A private key, which somebody put where a name belongs, is not shown at all.
+    """
     raw = text if isinstance(text, str) else str(text)
-    cut = raw[:limit]
-    if not (cut.isascii() and cut.isprintable()):
-        cut = "".join(
-            c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in cut
-        )
-    return cut + "…" if len(raw) > limit else cut
+    if any(mark in raw.upper() for mark in _PRIVATE_KEYS):
+        return "(a private key)"
+    return printable(raw[:limit]) + ("…" if len(raw) > limit else "")
+
+
+def printable(text: str) -> str:
+    """The text with everything escaped that could end a line or reach a terminal as a command."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
 
 
 class KrmSopsError(Exception):

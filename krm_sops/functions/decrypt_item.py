@@ -10,7 +10,7 @@ from krm_sops.document import EncryptedDocument
 from krm_sops.errors import EncryptedValueError, InputError, MacMismatch, MacUnverifiable, MetadataError, shown
 from krm_sops.krm.results import Result
 from krm_sops.metadata import Metadata
-from krm_sops.tree import Branch, Comment, Timestamp, leaves
+from krm_sops.tree import Branch, Comment, Entry, Timestamp, leaves
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from krm_sops.functions import Answer
     from krm_sops.functions.decrypt import Options
     from krm_sops.krm.item import Item
-    from krm_sops.tree import Leaf
+    from krm_sops.tree import Leaf, Node
 
 _VERIFIABLE = (
     "kustomize sorts and changes items before a transformer sees them; "
@@ -81,7 +81,10 @@ class _Document:
 
         item = self.item
         whole = read(item.own_text())[0]
-        self.branch = Branch([entry for entry in whole.entries if entry.key != "sops"])
+        with_comments = Branch([entry for entry in whole.entries if entry.key != "sops"])
+        if _without_comments(with_comments) != self.branch:
+            raise InputError("the item reads differently with its comments than without them")
+        self.branch = with_comments
         self.numbers = {}
         count = 0
         for at, leaf in enumerate(leaves(self.branch)):
@@ -124,6 +127,15 @@ class _Document:
                 item.put(self.number(at), item.text(self.number(at)), quoted=True, path=path)
 
 
+def _without_comments(node: Node) -> Node:
+    if isinstance(node, Branch):
+        kept = [entry for entry in node.entries if not isinstance(entry.key, Comment)]
+        return Branch([Entry(entry.key, _without_comments(entry.value)) for entry in kept])
+    if isinstance(node, list):
+        return [_without_comments(element) for element in node if not isinstance(element, Comment)]
+    return node
+
+
 def _is_text_field(kind: str, top: str) -> bool:
     """Whether Kubernetes wants strings there, whatever their text looks like."""
     return (kind == "Secret" and top == "stringData") or (kind == "ConfigMap" and top == "data")
@@ -142,9 +154,13 @@ def _refuse_duplicates(branch: Branch) -> None:
         twice = next(key for key in keys if keys.count(key) > 1)
         raise InputError(f"the key {shown(twice, 60)!r} occurs twice")
     for entry in branch.entries:
-        for element in entry.value if isinstance(entry.value, list) else [entry.value]:
-            if isinstance(element, Branch):
-                _refuse_duplicates(element)
+        waiting = [entry.value]
+        while waiting:
+            node = waiting.pop()
+            if isinstance(node, Branch):
+                _refuse_duplicates(node)
+            elif isinstance(node, list):
+                waiting += node
 
 
 def _check_mac(
@@ -155,6 +171,8 @@ def _check_mac(
     except MacMismatch as error:
         if options.mac == "strict" or (options.mac == "auto" and not options.kustomize):
             raise
+        if opened.mistyped is not None:
+            raise opened.mistyped from None
         _check_unverified(item, opened, error)
         severity = "warning" if options.mac == "auto" else "info"
         answer.results.append(
