@@ -194,6 +194,22 @@ def test_kustomize_decrypts_an_ordinary_secret_and_warns_that_its_mac_cannot_be_
     assert "mac_only_encrypted" in done.stderr
 
 
+def test_kustomize_takes_the_key_from_a_secret_among_the_resources_and_it_does_not_leave(kustomize, tmp_path):
+    shop = ("  name: decrypt\n", "  name: decrypt\n  namespace: shop\n")
+    reference = ("spec:\n  mac", "spec:\n  decryption: {secretRef: {name: sops-keys}}\n  mac")
+    listed = ("  - config.yaml\n", "  - config.yaml\n  - key.yaml\n")
+    folder = copy(kustomize.example, tmp_path, shop, reference, listed, *kustomize.changes)
+    for key in (*folder.glob("key.txt"), *folder.glob("keys/*")):
+        key.write_text("# none\n")
+    key_secret = (EXAMPLES / "kpt-container" / "key.yaml").read_text()
+    (folder / "key.yaml").write_text(
+        key_secret.replace("  name: sops-keys\n", "  name: sops-keys\n  namespace: shop\n")
+    )
+    done = kustomize.build(folder)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == (EXAMPLES / kustomize.example / "expected.yaml").read_text()
+
+
 def test_kustomize_with_mac_strict_refuses_an_ordinary_secret(kustomize, tmp_path):
     folder = copy(kustomize.example, tmp_path, *kustomize.changes)
     (folder / "database.enc.yaml").write_bytes(ORDINARY.read_bytes())
