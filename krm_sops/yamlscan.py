@@ -399,8 +399,8 @@ class Scanner:
                 raise self._error("did not find expected whitespace", mark)
             self._skip_blanks()
             token = Token(TAG_PREFIX, mark, handle, self._tag_uri(""))
-        if self._text[self._at] not in _BLANKS_OR_END:
-            raise self._error("did not find expected whitespace or line break", mark)
+            if self._text[self._at] not in _BLANKS_OR_END:
+                raise self._error("did not find expected whitespace or line break", mark)
         self._rest_of_line(mark)
         self._tokens.append(token)
 
