@@ -49,7 +49,7 @@ def lean() -> tuple[Any, Any]:
                     setattr(package, name, getattr(module, name))
 
         class ReaderError(error.YAMLError):
-            def __init__(self, name: str, position: int, character: object, encoding: str, reason: str) -> None:
+            def __init__(self, name: str, position: int, character: object, encoding: str, reason: str) -> None:  # noqa: ARG002
                 self.reason = reason
 
         stubs = {stub: (name, type(name, (error.MarkedYAMLError,), {})) for stub, name in _STUBS.items()}
@@ -60,6 +60,10 @@ def lean() -> tuple[Any, Any]:
         from yaml._yaml import CParser
 
         return CParser, error.YAMLError
+    except (ImportError, AttributeError):
+        for name in [name for name in sys.modules if name.startswith("yaml.")]:
+            del sys.modules[name]  # else `import yaml` finds them, and does not make them its attributes
+        raise
     finally:
         for name in ("yaml", "yaml.reader", *_STUBS):
             sys.modules.pop(name, None)
