@@ -83,8 +83,22 @@ def _run(given: ResourceList, host: Host) -> tuple[bytes, list[Result], int]:
     failed = any(result.severity == "error" for result in answer.results)
     output = given.write(
         answer.results,
-        without=answer.key_items if failed else (),
+        without=_key_bearing(given, answer) if failed else (),
         keep_config=not answer.keys_in_config,
         changed=not failed,
     )
     return output, answer.results, 1 if failed else 0
+
+
+def _key_bearing(given: ResourceList, answer: Answer) -> list[Item]:
+    """The items that hold keys, whatever else is wrong: the functionConfig's own file, and the Secret that it names."""
+    config = given.config
+    if config is None:
+        return []
+    found = list(answer.key_items)
+    if answer.keys_in_config:
+        own = (config.field("apiVersion"), config.kind, *config.original)
+        found += [it for it in given.named(own[-1]) if (it.field("apiVersion"), it.kind, *it.original) == own]
+    referred = config.field("spec", "decryption", "secretRef", "name") or config.field("data", "secretRef")
+    found += [item for item in given.named(referred) if item.kind == "Secret"]
+    return list(dict.fromkeys(found))

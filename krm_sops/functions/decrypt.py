@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from krm_sops.host import Host
     from krm_sops.krm.item import Item
     from krm_sops.krm.resourcelist import ResourceList
+    from krm_sops.limits import Limits
 
 _OPT_OUTS = ("kustomize.toolkit.fluxcd.io/decrypt", "krm-sops.dev/decrypt")
 _MODES = ("auto", "strict", "tags")
@@ -122,15 +123,20 @@ def _decrypt_all(todo: list[Item], keys: _Keys, options: Options, answer: Answer
         if in_place:
             answer.results.append(Result.of(_in_place(), in_place[0]))
             return
-    budget = keys.limits.run_nodes
     for item in todo:
         try:
-            budget -= len(item.source.spans)
-            if budget < 0:
-                raise LimitError(f"more than {keys.limits.run_nodes} nodes to decrypt in one run (the limit run_nodes)")
+            _check_size(item, keys.limits)
             decrypt_item(item, credentials, options, answer, keys.limits.key_entries)
         except KrmSopsError as error:
             answer.results.append(Result.of(error, item))
+
+
+def _check_size(item: Item, limits: Limits) -> None:
+    entries = item.place.entries
+    if entries[-1][1] - entries[0][0] > limits.document_bytes:
+        raise LimitError(f"an encrypted item of more than {limits.document_bytes} bytes (the limit document_bytes)")
+    if item.place.after - item.place.first_leaf > limits.document_nodes:
+        raise LimitError(f"an encrypted item of more than {limits.document_nodes} nodes (the limit document_nodes)")
 
 
 def _in_place() -> KrmSopsError:

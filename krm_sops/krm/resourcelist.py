@@ -68,7 +68,9 @@ class ResourceList:
         return [item for item in self._stream.candidates(b"sops", keys=True) if item.branch.number("sops") is not None]
 
     def named(self, name: str) -> list[Item]:
-        """The items of this name, now or before an orchestrator renamed them. Raises NotPlainError."""
+        """The items of this name, now or before an orchestrator renamed them; none for "". Raises NotPlainError."""
+        if not name:
+            return []
         found = self._stream.candidates(name.encode("utf-8", "surrogateescape"), keys=False)
         return [item for item in found if name in (item.name, item.original[1])]
 
@@ -113,6 +115,8 @@ class _Plain:
         self.raw = raw
         self.limits = limits
         self.pieces: dict[int, Item] = {}
+        self.nodes_left = limits.run_nodes
+        self.quotes: dict[int, tuple[int, int, bool]] = {}
         if raw[:1] in (b"{", b"[", b"%", b"-", b"\xef", b"\xff", b"\xfe", b"\x00") or b"\r" in raw[:200]:
             raise NotPlainError
         head = 0 if raw.startswith(b"items:\n") else raw.find(b"\nitems:\n") + 1
@@ -178,18 +182,22 @@ class _Plain:
 
     def _outside_quotes(self, at: int) -> bool:
         """Whether no quoted scalar can be open at `at`; False means: not proven."""
+        return all(self._no_scalar_ends(quote, at) for quote in b"\"'")
+
+    def _no_scalar_ends(self, quote: int, at: int) -> bool:
+        """Whether the first of these quotes from `at` on cannot be the end of a scalar. Known up to that quote."""
         raw = self.raw
-        for quote in b"\"'":
-            found = raw.find(quote, at)
-            while found >= 0:
-                after = raw[found + 1 : found + 2]
-                if quote == 0x27 and after == b"'":
-                    found = raw.find(quote, found + 2)
-                    continue
-                if not after or after in _AFTER_SCALAR or (quote == 0x22 and raw[found - 1] == 0x5C):
-                    return False
-                break
-        return True
+        asked, first, answer = self.quotes.get(quote, (0, -1, True))
+        if asked <= at <= first:
+            return answer
+        found = raw.find(quote, at)
+        first = found if found >= 0 else len(raw)
+        while found >= 0 and quote == 0x27 and raw[found + 1 : found + 2] == b"'":
+            found = raw.find(quote, found + 2)
+        after = raw[found + 1 : found + 2]
+        answer = found < 0 or not (not after or after in _AFTER_SCALAR or (quote == 0x22 and raw[found - 1] == 0x5C))
+        self.quotes[quote] = (at, first, answer)
+        return answer
 
     def _piece_start(self, at: int) -> int:
         """Where the piece that holds `at` begins."""
@@ -249,6 +257,9 @@ class _Plain:
             raise
         except KrmSopsError:
             raise NotPlainError from None
+        self.nodes_left -= len(source.spans)
+        if self.nodes_left < 0:
+            raise LimitError(f"more than {self.limits.run_nodes} nodes in one run (the limit run_nodes)")
         root = source.root
         if not isinstance(root, list) or len(root) != 1 or not isinstance(root[0], Branch):
             raise NotPlainError
