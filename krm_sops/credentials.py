@@ -5,6 +5,8 @@ Nothing opened under one scope is reused under another (S5), so the cache of ope
 
 from __future__ import annotations
 
+from _thread import RLock
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -40,6 +42,7 @@ class Credentials:
         self.ambient = ambient
         self.opened: dict[tuple[str, str, str], bytes] = {}
         self._loaded: dict[str, Any] = {}
+        self._loading: dict[str, RLock] = {}
 
     def entries_for(self, section: str) -> list[KeyEntry]:
         return [entry for entry in self.entries if entry.section == section]
@@ -51,7 +54,9 @@ class Credentials:
         return self.ambient == "always"
 
     def once(self, name: str, load: Callable[[], Any]) -> Any:
-        """What `load` gives, computed on the first call under this name. Failures are not kept."""
+        """What `load` gives, computed on the first call under this name, while others wait. Failures are not kept."""
         if name not in self._loaded:
-            self._loaded[name] = load()
+            with self._loading.setdefault(name, RLock()):
+                if name not in self._loaded:
+                    self._loaded[name] = load()
         return self._loaded[name]

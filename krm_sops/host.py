@@ -1,4 +1,4 @@
-"""All that a run may touch besides its input: environment, files, child processes, a person, the clock.
+"""All that a run may touch besides its input: environment, files, child processes, a person, services.
 
 Made once in `cli.py`; a literal in tests (`Host(env={}, files={"/k": b"..."})`). Nothing else opens files or reads
 `os.environ` on behalf of key types.
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from subprocess import Popen
 
+    from krm_sops.http import Http
+
 
 class Host:
     def __init__(
@@ -22,16 +24,27 @@ class Host:
         files: Mapping[str, bytes] | None = None,
         ask: Callable[[str], str] | None = None,
         commands: bool = False,
+        http: Http | None = None,
     ) -> None:
         """env: None is the process environment.  files: None is the real file system.
 
         ask: prompts a person for a passphrase; None where there is nobody to ask.
         commands: whether gpg, the `*_CMD` variables and age plugins may be started (contract: the sops verbs only).
+        http: how services are called; None is the network, as `env` describes it.
         """
         self.env: Mapping[str, str] = os.environ if env is None else env
         self.ask = ask
         self.commands = commands
         self._files = files
+        self._http = http
+
+    @property
+    def http(self) -> Http:
+        if self._http is None:
+            from krm_sops.http import Http
+
+            self._http = Http(self.env)
+        return self._http
 
     def read(self, path: str, limit: int = 16 << 20) -> bytes:
         """The whole file, at most `limit` bytes. Raises OSError (also for more than `limit`, and for no regular file)."""
@@ -65,7 +78,9 @@ class Host:
         """The user's home folder; None where there is none (uid 999 of a sidecar has none)."""
         return self.env.get("HOME") or None
 
-    def run(self, argv: Sequence[str], *, stdin: bytes = b"", env: Mapping[str, str], timeout: float) -> tuple[int, bytes]:
+    def run(
+        self, argv: Sequence[str], *, stdin: bytes = b"", env: Mapping[str, str], timeout: float
+    ) -> tuple[int, bytes]:
         """Run a program without a shell; its exit status and stdout. stderr is dropped: it may quote secrets.
 
         env: the child's whole environment.  timeout: seconds; the child is killed after it.
