@@ -23,6 +23,7 @@ INDENT = 4
 
 _BREAKS = "\n\r\x85\u2028\u2029"
 _INDICATORS = "#,[]{}&*!|>'\"%@`"
+_NUMBER_LIKE = "=+-.0123456789"  # what begins like this is no string to one reader of YAML or another
 _OLD_BOOLS = frozenset(
     ["y", "Y", "yes", "Yes", "YES", "on", "On", "ON", "n", "N", "no", "No", "NO", "off", "Off", "OFF"]
 )
@@ -76,7 +77,7 @@ def scalar_text(value: Scalar, *, indent: int, step: int = 2, quoted: bool = Fal
     scalar = _Scalar(value)
     if scalar.tag:
         return _binary_line(value) or _double_quoted(value)  # or "<<", which must not be taken for a merge
-    if scalar.style == _PLAIN:
+    if scalar.style == _PLAIN and value[0] not in _NUMBER_LIKE:
         return value
     if scalar.style != _LITERAL or any(c in value for c in _BREAKS[1:]):
         return _double_quoted(value)
@@ -202,15 +203,15 @@ def _printable(c: str) -> bool:
 def _double_quoted(text: str) -> str:
     if text.isascii() and text.isprintable():
         return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
-    if text[0] == "\ufeff":  # go-yaml then takes every character for a byte order mark
-        return '"' + "".join(_ESCAPES.get(c) or _code(c) for c in text) + '"'
-    return '"' + "".join(map(_escaped, text)) + '"'
-
-
-def _escaped(c: str) -> str:
-    if _printable(c) and c not in '"\\\u2028\u2029':
-        return c
-    return _ESCAPES.get(c) or _code(c)
+    special = set(text)
+    whole = text[0] == "\ufeff"  # go-yaml then takes every character for a byte order mark
+    if not whole:
+        special = {c for c in special if c in '"\\\u2028\u2029' or not _printable(c)}
+    if whole or len(special) > 8:
+        return '"' + text.translate({ord(c): _ESCAPES.get(c) or _code(c) for c in special}) + '"'
+    for c in sorted(special, key="\\".__ne__):  # the backslash first; a few replacements are much faster than a table
+        text = text.replace(c, _ESCAPES.get(c) or _code(c))
+    return '"' + text + '"'
 
 
 def _code(c: str) -> str:
@@ -306,6 +307,9 @@ def _comment(lines: list[str]) -> str:
 
 def _lines(text: str) -> list[tuple[str, str]]:
     """Lines and the break after each; the last one may have none."""
+    if not any(c in text for c in _BREAKS[1:]):
+        *lines, last = text.split("\n")
+        return [(line, "\n") for line in lines] + ([(last, "")] if last else [])
     found = []
     start = 0
     for at, c in enumerate(text):

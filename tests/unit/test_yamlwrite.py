@@ -67,6 +67,7 @@ def spelled(value: Any) -> str:
         ("\x00\x1b\x7f\x85\xa0", '"\\0\\e\\x7F\\N\xa0"'),
         ("\U0001f600", '"\\U0001F600"'),
         ("\ufeffa b", '"\\uFEFF\\x61\\x20\\x62"'),
+        ("\ufeff0x", '"\\uFEFF\\x30\\x78"'),
         ("a\ufeffb", '"a\\uFEFFb"'),
         ("naïve ☃", "naïve ☃"),
         ("a\nb", "|-\n    a\n    b"),
@@ -212,6 +213,8 @@ def test_a_comment_is_no_value() -> None:
     [
         ("words", "words"),
         ("yes", '"yes"'),
+        ("10.0.0.1", '"10.0.0.1"'),
+        ("=", '"="'),
         ("a: b", '"a: b"'),
         ("<<", '"<<"'),
         ("a\nb", "|-\n      a\n      b"),
