@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from krm_sops.krm.results import Result
     from krm_sops.limits import Limits
 
-FUNCTIONS = Registry["Callable[[ResourceList, Host], Answer]"](
+FUNCTIONS: Registry[Callable[[ResourceList, Host], Answer]] = Registry(
     SopsDecrypt="krm_sops.functions.decrypt:run",
 )
 GROUP_VERSION = "krm-sops.dev/v1alpha1"
@@ -84,7 +84,7 @@ def _run(given: ResourceList, host: Host) -> tuple[bytes, list[Result], int]:
     output = given.write(
         answer.results,
         without=_key_bearing(given, answer) if failed else (),
-        keep_config=not answer.keys_in_config,
+        keep_config=not (failed or answer.keys_in_config),  # a key that failed may stand in any field
         changed=not failed,
     )
     return output, answer.results, 1 if failed else 0
@@ -97,8 +97,7 @@ def _key_bearing(given: ResourceList, answer: Answer) -> list[Item]:
         return []
     found = list(answer.key_items)
     if answer.keys_in_config:
-        own = (config.field("apiVersion"), config.kind, *config.original)
-        found += [it for it in given.named(own[-1]) if (it.field("apiVersion"), it.kind, *it.original) == own]
+        found += [item for item in given.named(config.name) if item.kind == config.kind]
     referred = config.field("spec", "decryption", "secretRef", "name") or config.field("data", "secretRef")
     found += [item for item in given.named(referred) if item.kind == "Secret"]
     return list(dict.fromkeys(found))
