@@ -12,7 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-VERBS = Registry["Callable[[list[str]], int]"](
+VERBS: Registry[Callable[[list[str]], int]] = Registry(
     decrypt="krm_sops.verbs.decrypt:main",
     filestatus="krm_sops.verbs.filestatus:main",
     explain="krm_sops.verbs.explain:main",

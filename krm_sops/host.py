@@ -47,7 +47,7 @@ class Host:
         return self._http
 
     def read(self, path: str, limit: int = 16 << 20) -> bytes:
-        """The whole file, at most `limit` bytes. Raises OSError (also for more than `limit`, and for no regular file)."""
+        """The whole file, at most `limit` bytes. Raises OSError, also for more bytes and for no regular file."""
         if self._files is not None:
             try:
                 return self._files[path]

@@ -83,7 +83,10 @@ def from_folder(host: Host) -> tuple[list[KeyEntry], list[str]]:
             entries.append((name, host.read(f"{folder}/{name}", _KEY_FILE_LIMIT)))
         except OSError as error:
             if section_of(name) is not None:
-                raise ConfigError(f"cannot read the key {shown(folder)}/{shown(name)}: {error.strerror}") from None
+                raise ConfigError(
+                    f"cannot read the key {shown(folder)}/{shown(name)}: {error.strerror}",
+                    hint="a container runs as nobody: make the file readable for it, or use --as-current-user",
+                ) from None
     return from_entries(entries, f"the key folder {shown(folder)}")
 
 

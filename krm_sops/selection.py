@@ -65,10 +65,7 @@ def _names(pattern: str) -> frozenset[str] | None:
     if not (pattern.startswith("^") and pattern.endswith("$")):
         return None
     inner = pattern[1:-1]
-    if inner.startswith("(") and inner.endswith(")"):
-        names = inner[1:-1].split("|")
-    else:
-        names = [inner]
+    names = inner[1:-1].split("|") if inner.startswith("(") and inner.endswith(")") else [inner]
     return frozenset(names) if all(_NAME_CHARACTERS.issuperset(name) for name in names) else None
 
 

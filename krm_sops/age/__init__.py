@@ -38,7 +38,7 @@ class PayloadError(AgeError):
     pass
 
 
-class NoMatch(AgeError):  # noqa: N818 - it says what it is, as WrongKey does
+class NoMatch(AgeError):
     pass
 
 

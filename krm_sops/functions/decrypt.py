@@ -99,11 +99,14 @@ def run(given: ResourceList, host: Host) -> Answer:
     todo = [item for item in given.encrypted() if options.wants(item)]
     if todo:
         _decrypt_all(todo, keys, options, answer)
+    elif options.kustomize:
+        _refuse_generator(given)
     if options.strict:
         for result in answer.results:
             if result.severity == "warning":
                 result.severity = "error"
     if any(result.severity == "error" for result in answer.results):
+        answer.results = [result for result in answer.results if result.severity == "error"]
         raise FunctionError(answer)
     for item in answer.key_items:
         item.annotate(LOCAL_CONFIG, "true")
@@ -129,6 +132,13 @@ def _decrypt_all(todo: list[Item], keys: _Keys, options: Options, answer: Answer
             decrypt_item(item, credentials, options, answer, keys.limits.key_entries)
         except KrmSopsError as error:
             answer.results.append(Result.of(error, item))
+
+
+def _refuse_generator(given: ResourceList) -> None:
+    """kustomize gives a generator its own config as the only item, so it would do nothing and say nothing."""
+    config = given.config
+    if config is not None and any(item.kind == config.kind for item in given.named(config.name)):
+        raise ConfigError(f"{config.kind} changes items: list it under transformers, not under generators")
 
 
 def _check_size(item: Item, limits: Limits) -> None:
@@ -164,7 +174,7 @@ class _Keys:
         config = self.given.config
         if config is None:
             return
-        namespace, name = config.original
+        namespace, name = config.namespace, config.name
         if config.kind == "Secret" and config.file:
             self.answer.key_items += [item for item in self.given.named(name) if _is_secret(item, namespace, name)]
         if self.options.secret_ref:
@@ -193,7 +203,7 @@ class _Keys:
     def _referred(self) -> Item:
         config = self.given.config
         assert config is not None
-        namespace = config.original[0]
+        namespace = config.namespace
         where = f"in namespace {shown(namespace, 80)}" if namespace else "without a namespace, like the config"
         if len(self.secrets) != 1:
             raise ConfigError(
@@ -272,4 +282,6 @@ class _Keys:
 
 
 def _is_secret(item: Item, namespace: str, name: str) -> bool:
-    return (item.field("apiVersion"), item.kind) == ("v1", "Secret") and item.original == (namespace, name)
+    if (item.field("apiVersion"), item.kind) != ("v1", "Secret"):
+        return False
+    return item.original_name == name and namespace in item.original_namespaces

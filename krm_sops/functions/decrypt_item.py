@@ -23,8 +23,7 @@ if TYPE_CHECKING:
     from krm_sops.tree import Leaf, Node
 
 _VERIFIABLE = (
-    "kustomize sorts and changes items before a transformer sees them; "
-    "encrypt with mac_only_encrypted and sorted keys, or use a generator"
+    "kustomize sorts and changes items before a transformer sees them; encrypt with mac_only_encrypted and sorted keys"
 )
 
 
@@ -170,6 +169,8 @@ def _check_mac(
         document.verify(opened, data_key)
     except MacMismatch as error:
         if options.mac == "strict" or (options.mac == "auto" and not options.kustomize):
+            if options.kustomize:
+                error.hint = _VERIFIABLE
             raise
         if opened.mistyped is not None:
             raise opened.mistyped from None

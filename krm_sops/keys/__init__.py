@@ -9,7 +9,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from krm_sops.keys.base import MasterKey
 
-KEY_TYPES = Registry["type[MasterKey]"](
+KEY_TYPES: Registry[type[MasterKey]] = Registry(
     kms="krm_sops.keys.remote:AwsKmsKey",
     gcp_kms="krm_sops.keys.remote:GcpKmsKey",
     hckms="krm_sops.keys.remote:HuaweiKmsKey",

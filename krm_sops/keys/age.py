@@ -219,7 +219,7 @@ def _ssh_keys(credentials: Credentials) -> _Sources:
 
 def _add_file(found: _Sources, host: Host, reader: Reader, path: str, variable: str = "") -> None:
     """variable: which one names the file; a file that nobody named may be absent."""
-    place = variable + shown(path)
+    place = variable + (shown(path) or "(set, but empty)")
     try:
         found.add(reader, place, host.read(path), lambda: host.read(path + ".pub"))
     except (FileNotFoundError, NotADirectoryError) as error:

@@ -8,7 +8,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from krm_sops.stores.base import Store
 
-STORES = Registry["Store"](
+STORES: Registry[Store] = Registry(
     yaml="krm_sops.stores.yaml:STORE",
     json="krm_sops.stores.json:STORE",
     dotenv="krm_sops.stores.dotenv:STORE",

@@ -91,7 +91,8 @@ def _document(where: str, name: str, metadata: Metadata, credentials: Credential
     for number, group in enumerate(groups):
         lines.append(f"  {'any key of' if len(groups) == 1 else f'group {number}, any key of'}:")
         states = [_key(key, credentials, 32 if len(groups) == 1 else 33) for key in group]
-        lines += [f"    {key.section} {shown(key.identity)}: {text}" for key, (_, text) in zip(group, states, strict=True)]
+        for key, (_, text) in zip(group, states, strict=True):
+            lines.append(f"    {key.section} {shown(key.identity)}: {text}")
         opened += any(opens for opens, _ in states)
     needed = 1 if len(groups) == 1 else max(metadata.threshold, 2)
     if len(groups) > 1:

@@ -1,4 +1,4 @@
-"""Command-line flags as sops takes them: ``--flag value``, ``--flag=value``, one dash or two, before or behind files."""
+"""Command-line flags as sops takes them: ``--flag value``, ``--flag=value``, one dash or two, anywhere."""
 
 from __future__ import annotations
 
