@@ -5,7 +5,7 @@ VENV = .venv
 check: $(VENV)/done # what CI runs
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/ruff check
-	$(VENV)/bin/mypy
+	$(VENV)/bin/mypy krm_sops bench
 	$(VENV)/bin/pytest
 
 fix: $(VENV)/done
