@@ -5,6 +5,7 @@ An encoder written from the format's description: SOPS documents for one throw-a
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import textwrap
@@ -112,7 +113,7 @@ def encrypted(plain: dict[str, Any] = PLAIN, **options: Any) -> dict[str, Any]:
         "version": "3.13.3",
         **options,
     }
-    return {**values_encrypted(plain), "sops": {name: value for name, value in block.items() if value is not None}}
+    return {**copy.deepcopy(values_encrypted(plain)), "sops": {name: value for name, value in block.items() if value is not None}}
 
 
 def yaml(node: Any) -> str:
