@@ -8,7 +8,11 @@ if TYPE_CHECKING:
 
 
 class Span:
-    """Where a leaf stands in the text. indent: the column of its collection, -1 in flow style. style: | > ' " or ""."""
+    """Where a leaf stands in the text, with its tag.
+
+    indent: the column of its collection; -1 where only one line will do, as in flow style.  style: | > ' " or "".
+    anchored: an alias may repeat it: it, or a collection around it, has an anchor.
+    """
 
     __slots__ = ("anchored", "end", "indent", "start", "style")
 
@@ -21,7 +25,7 @@ class Span:
 
 
 class Place:
-    """Where a mapping stands. entries: (start of the key, end of the value) each.
+    """Where a mapping or a YAML list stands. entries: (start of the key, end of the value), or of the element, each.
 
     first_leaf, after: the numbers of its first leaf and of the first one behind it.  indent: its column, -1 in flow
     style.
@@ -38,7 +42,7 @@ class Place:
 class Source:
     """One document: its text, tree, and places.
 
-    spans: one for each leaf in walk order, None for a leaf that an alias repeats.  places: by ``id`` of the branch.
+    spans: one for each leaf in walk order, None for a leaf that an alias repeats.  places: by ``id`` of branch or list.
     is_json: the text is JSON, and so must be whatever is put into it.
     """
 

@@ -20,15 +20,16 @@ if TYPE_CHECKING:
     from krm_sops.tree import Node, Scalar
 
 
-def read(text: str, limits: Limits, nodes: int) -> Source:
-    """Exactly one document.  nodes: how many collections and scalars it may have after alias expansion.
+def read(text: str, limits: Limits, nodes: int, outer: int = 0) -> Source:
+    """Exactly one document; duplicate keys are kept.
 
-    Raises StoreError for what is not YAML (line and column), InputError for duplicate keys and undefined aliases,
-    LimitError.
+    nodes: how many collections and scalars it may have after alias expansion.  outer: levels of collections around
+    what the limit of depth is meant for.
+    Raises StoreError for what is not YAML (line and column), InputError for undefined aliases, LimitError.
     """
     source = Source(text)
     try:
-        reader = _Reader(source, limits.depth, nodes)
+        reader = _Reader(source, limits.depth, nodes, outer)
         source.root = reader.document()
     except YAMLError as error:
         problem, line, column = place(error)
@@ -39,11 +40,13 @@ def read(text: str, limits: Limits, nodes: int) -> Source:
 
 
 class _Reader:
-    def __init__(self, source: Source, depth: int, nodes: int) -> None:
+    def __init__(self, source: Source, depth: int, nodes: int, outer: int) -> None:
         self.next = parser(source.text).get_event
         self.source = source
         self.spans = source.spans
         self.depth = depth
+        self.outer = outer
+        self.inside_anchor = 0
         self.node_limit = nodes
         self.nodes_left = nodes
         self.end = 0
@@ -76,7 +79,7 @@ class _Reader:
         if style in ("|", ">"):
             end = self.end = start + len(self.source.text[start:end].rstrip())
         anchor = event.anchor
-        self.spans.append(Span(start, end, indent, style, anchor is not None))
+        self.spans.append(Span(start, end, indent, style, anchor is not None or self.inside_anchor > 0))
         leaf: Node
         if tag is not None and tag != "!":
             leaf = resolve_tagged(tag, value)
@@ -92,16 +95,17 @@ class _Reader:
         kind = type(event).__name__
         if kind == "AliasEvent":
             return self.alias(event)
-        if depth >= self.depth:
+        if depth >= self.depth + self.outer:
             raise LimitError(f"collections nested deeper than {self.depth}")
         anchor = event.anchor
         leaves, nodes = len(self.spans), self.nodes_left
         if anchor is not None:
             self.anchors[anchor] = None
-        indent = -1 if event.flow_style else event.start_mark.column
-        found = self.mapping(indent, depth) if kind == "MappingStartEvent" else self.sequence(indent, depth)
+            self.inside_anchor += 1
+        found = self.mapping(event, depth + 1) if kind == "MappingStartEvent" else self.sequence(event, depth + 1)
         if anchor is not None:
             self.anchors[anchor] = (found, len(self.spans) - leaves, nodes - self.nodes_left)
+            self.inside_anchor -= 1
         return found
 
     def alias(self, event: Any) -> Node:
@@ -116,28 +120,43 @@ class _Reader:
         self.spans.extend([None] * leaves)
         return value
 
-    def mapping(self, indent: int, depth: int) -> Branch:
+    def mapping(self, event: Any, depth: int) -> Branch:
         branch = Branch()
+        indent = -1 if event.flow_style else event.start_mark.column
+        is_placed = event.flow_style or (event.anchor is None and event.tag is None)
+        end = event.start_mark.index
         where = Place(len(self.spans), indent)
-        seen: set[object] = set()
         following, node, entries, places = self.next, self.node, branch.entries, where.entries
-        depth += 1
         while True:
             event = following()
             start = event.start_mark
             if type(event).__name__ == "MappingEndEvent":
                 break
+            at = start.index
+            if start.column != indent and indent >= 0:
+                at = self.entry_start(end, at)
+            if not is_placed:  # its start mark is that of its anchor or tag
+                where.indent = indent = at - self.source.text.rfind("\n", 0, at) - 1
+                is_placed = True
             key = self.key(event, indent, depth)
-            if key in seen:
-                raise StoreError(f"the key {shown(key, 60)!r} occurs twice", line=start.line + 1, column=1)
-            seen.add(key)
             entries.append(Entry(key, node(following(), indent, depth)))
-            places.append((start.index, self.end))
+            end = self.end
+            places.append((at, end))
         if indent < 0:
             self.end = event.end_mark.index
         where.after = len(self.spans)
         self.source.places[id(branch)] = where
         return branch
+
+    def entry_start(self, floor: int, key: int) -> int:
+        """Where an entry with the key at `key` begins: at its question mark, if one stands behind `floor`."""
+        at = floor
+        for line in self.source.text[floor:key].split("\n"):
+            mark = line.partition("#")[0].rfind("?")
+            if mark >= 0:
+                return at + mark
+            at += len(line) + 1
+        return key
 
     def key(self, event: Any, indent: int, depth: int) -> Scalar:
         if type(event).__name__ == "ScalarEvent" and event.tag is None and event.anchor is None:
@@ -151,13 +170,20 @@ class _Reader:
         assert not isinstance(key, Comment)
         return key
 
-    def sequence(self, indent: int, depth: int) -> list[Node]:
+    def sequence(self, event: Any, depth: int) -> list[Node]:
         elements: list[Node] = []
+        where = Place(len(self.spans), -1 if event.flow_style else event.start_mark.column)
+        is_placed = event.anchor is None and event.tag is None
+        indent = where.indent if is_placed else -1  # else its column is not known, and one line is right everywhere
         while True:
             event = self.next()
+            start = event.start_mark.index
             if type(event).__name__ == "SequenceEndEvent":
                 break
-            elements.append(self.node(event, indent, depth + 1))
-        if indent < 0:
+            elements.append(self.node(event, indent, depth))
+            where.entries.append((start, self.end))
+        if where.indent < 0:
             self.end = event.end_mark.index
+        where.after = len(self.spans)
+        self.source.places[id(elements)] = where
         return elements

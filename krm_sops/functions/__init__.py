@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from krm_sops.errors import ConfigError, KrmSopsError, ResourceListError, shown
+from krm_sops.krm.item import refuse_duplicates
 from krm_sops.krm.resourcelist import NotPlainError, ResourceList
 from krm_sops.registry import Registry
 
@@ -62,7 +63,8 @@ def run(raw: bytes, host: Host, limits: Limits) -> tuple[bytes, list[Result], in
     try:
         return _run(ResourceList(raw, limits), host)
     except NotPlainError:
-        return _run(ResourceList(raw, limits, exact=True), host)
+        pass
+    return _run(ResourceList(raw, limits, exact=True), host)
 
 
 def _run(given: ResourceList, host: Host) -> tuple[bytes, list[Result], int]:
@@ -70,6 +72,8 @@ def _run(given: ResourceList, host: Host) -> tuple[bytes, list[Result], int]:
         return given.raw, [], 0  # nothing to do, so nothing more is imported
     answer = Answer()
     try:
+        if given.config is not None:
+            refuse_duplicates(given.config.branch)
         answer = function_for(given.config)(given, host)
     except FunctionError as error:
         answer = error.answer

@@ -10,7 +10,7 @@ from __future__ import annotations
 from krm_sops.errors import ConfigError, KrmSopsError, LimitError, PolicyError, shown
 from krm_sops.functions import Answer, FunctionError
 from krm_sops.krm.config import Fields, Selector, from_kustomize
-from krm_sops.krm.item import LOCAL_CONFIG, PACKAGE_PATH, PATH
+from krm_sops.krm.item import LOCAL_CONFIG, PACKAGE_PATH, PATH, refuse_duplicates
 from krm_sops.krm.results import Result
 from krm_sops.tree import Branch
 
@@ -109,7 +109,11 @@ def run(given: ResourceList, host: Host) -> Answer:
         answer.results = [result for result in answer.results if result.severity == "error"]
         raise FunctionError(answer)
     for item in answer.key_items:
-        item.annotate(LOCAL_CONFIG, "true")
+        try:
+            item.annotate(LOCAL_CONFIG, "true")
+        except KrmSopsError as error:
+            answer.results.append(Result.of(error, item))
+            raise FunctionError(answer) from None
     return answer
 
 
@@ -218,6 +222,7 @@ class _Keys:
 
         from krm_sops.keysources import from_entries
 
+        refuse_duplicates(secret.branch)
         origin = f"{what} {shown(secret.name, 80)}"
         raw: list[tuple[str, bytes]] = []
         for field in ("data", "stringData"):

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 from krm_sops.datakey import recover
 from krm_sops.document import EncryptedDocument
-from krm_sops.errors import EncryptedValueError, InputError, MacMismatch, MacUnverifiable, MetadataError, shown
+from krm_sops.errors import EncryptedValueError, InputError, MacMismatch, MacUnverifiable, MetadataError
+from krm_sops.krm.item import refuse_duplicates
 from krm_sops.krm.results import Result
 from krm_sops.metadata import Metadata
 from krm_sops.tree import Branch, Comment, Entry, Timestamp, leaves
+from krm_sops.values import to_text
+from krm_sops.yamlwrite import scalar_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,7 +23,7 @@ if TYPE_CHECKING:
     from krm_sops.functions import Answer
     from krm_sops.functions.decrypt import Options
     from krm_sops.krm.item import Item
-    from krm_sops.tree import Leaf, Node
+    from krm_sops.tree import Leaf, Node, Scalar
 
 _VERIFIABLE = (
     "kustomize sorts and changes items before a transformer sees them; encrypt with mac_only_encrypted and sorted keys"
@@ -35,8 +38,7 @@ def decrypt_item(item: Item, credentials: Credentials, options: Options, answer:
             "the top-level sops field is no mapping",
             hint="if it is not SOPS metadata, annotate the item with krm-sops.dev/decrypt: disabled",
         )
-    if item.source.is_json:
-        _refuse_duplicates(item.branch)
+    refuse_duplicates(item.branch)
     metadata = Metadata.from_branch(block, key_entries)
     document = _Document(item, metadata)
     data_key = recover(metadata, credentials)
@@ -112,18 +114,26 @@ class _Document:
                     item.put_list_comment(self.number(at), value.text, path)
                 continue
             top = path[0] if path else ""
-            if kind == "Secret" and top in ("data", "stringData") and not isinstance(value, (str, type(None))):
-                value = _text(value)
+            if isinstance(value, (bool, int, float, Timestamp)) and (
+                _is_text_field(kind, top) or (kind == "Secret" and top == "data")
+            ):
+                value = to_text(value)
             item.put(self.number(at), value, quoted=_is_text_field(kind, top), path=path)
         for at, value in enumerate(opened.leaves):
             path = opened.paths[at]
-            if (
-                at not in changed
-                and isinstance(value, (bool, int, float, Timestamp))
-                and len(path) == 2
-                and _is_text_field(kind, path[0])
-            ):
-                item.put(self.number(at), item.text(self.number(at)), quoted=True, path=path)
+            if at in changed or isinstance(value, Comment):
+                continue
+            if len(path) == 2 and _is_text_field(kind, path[0]):
+                self._quote(self.number(at), value, path)
+
+    def _quote(self, leaf: int, value: Scalar, path: tuple[str, ...]) -> None:
+        """Put a plain scalar into quotes where some reader would not take it for a string."""
+        item = self.item
+        spelled = item.text(leaf)
+        if isinstance(value, (bool, int, float, Timestamp)):
+            item.put(leaf, to_text(value) if spelled.startswith("!") else spelled, quoted=True, path=path)
+        elif isinstance(value, str) and spelled == value and scalar_text(value, indent=0) != value:
+            item.put(leaf, value, quoted=True, path=path)
 
 
 def _without_comments(node: Node) -> Node:
@@ -138,28 +148,6 @@ def _without_comments(node: Node) -> Node:
 def _is_text_field(kind: str, top: str) -> bool:
     """Whether Kubernetes wants strings there, whatever their text looks like."""
     return (kind == "Secret" and top == "stringData") or (kind == "ConfigMap" and top == "data")
-
-
-def _text(value: Leaf) -> str:
-    from krm_sops.values import to_text
-
-    assert not isinstance(value, Comment)
-    return to_text(value)
-
-
-def _refuse_duplicates(branch: Branch) -> None:
-    keys = branch.keys()
-    if len(set(keys)) != len(keys):
-        twice = next(key for key in keys if keys.count(key) > 1)
-        raise InputError(f"the key {shown(twice, 60)!r} occurs twice")
-    for entry in branch.entries:
-        waiting = [entry.value]
-        while waiting:
-            node = waiting.pop()
-            if isinstance(node, Branch):
-                _refuse_duplicates(node)
-            elif isinstance(node, list):
-                waiting += node
 
 
 def _check_mac(

@@ -35,9 +35,12 @@ def is_injected(annotation: str) -> bool:
 
 
 class Item:
-    """branch: the object.  first: the number of its first leaf in `source`.  edits: (start, end, text), no overlaps."""
+    """branch: the object.  first: the number of its first leaf in `source`.  edits: (start, end, text), no overlaps.
 
-    __slots__ = ("branch", "edits", "first", "place", "source")
+    comments: where its encrypted comments stand, by their texts; None until somebody asks.
+    """
+
+    __slots__ = ("branch", "comments", "edits", "first", "place", "source")
 
     def __init__(self, source: Source, branch: Branch) -> None:
         self.source = source
@@ -45,6 +48,7 @@ class Item:
         self.place: Place = source.places[id(branch)]
         self.first = self.place.first_leaf
         self.edits: list[tuple[int, int, str]] = []
+        self.comments: dict[str, list[int]] | None = None
 
     def field(self, *path: str) -> str:
         """The text at a path of mapping keys; "" where there is none, or no text."""
@@ -75,12 +79,20 @@ class Item:
         return self.annotation(PATH) or self.annotation("config.kubernetes.io/path")
 
     @property
-    def original(self) -> tuple[str, str]:
-        """(namespace, name) before kustomize renamed it."""
+    def original_name(self) -> str:
+        """Its name before kustomize changed it."""
         names = self.annotation("internal.config.kubernetes.io/previousNames")
+        return names.split(",")[0] if names else self.name
+
+    @property
+    def original_namespaces(self) -> tuple[str, ...]:
+        """Its namespace before kustomize changed it, "" for none. kustomize notes none as "default": then it may be
+        either."""
         namespaces = self.annotation("internal.config.kubernetes.io/previousNamespaces")
-        namespace = namespaces.split(",")[0] if namespaces else self.namespace
-        return ("" if namespace == "_non_namespaceable_" else namespace), (names.split(",")[0] if names else self.name)
+        if not namespaces:
+            return (self.namespace,)
+        first = namespaces.split(",")[0]
+        return {"default": ("", "default"), "_non_namespaceable_": ("",)}.get(first, (first,))
 
     def __str__(self) -> str:
         """As people look for it: file, then kind/namespace/name."""
@@ -90,11 +102,17 @@ class Item:
         parts = [self.kind or "object", self.namespace, self.name]
         return where + "/".join(shown(part, 80) for part in parts if part)
 
+    def first_plain(self) -> str:
+        """The first value if it is a plain scalar, as it is spelled; else ""."""
+        span = self.source.spans[self.first] if self.place.after > self.first else None
+        start, end = self.place.entries[0]
+        return self.source.text[span.start : span.end] if span and not span.style and start < span.end <= end else ""
+
     def injected_leaves(self) -> list[int]:
         """Numbers, counted within this item, of the annotation leaves that an orchestrator added."""
-        metadata = self.branch.get("metadata")
-        annotations = metadata.get("annotations") if isinstance(metadata, Branch) else None
-        if not isinstance(annotations, Branch) or id(annotations) not in self.source.places:
+        metadata = self._below(self.branch, "metadata")
+        annotations = self._below(metadata, "annotations") if metadata else None
+        if annotations is None:
             return []
         at = self.source.places[id(annotations)].first_leaf - self.first
         found = []
@@ -106,29 +124,36 @@ class Item:
             at += 1
         return found
 
+    def _below(self, outer: Branch, key: str) -> Branch | None:
+        """The mapping under `key` if it has entries and they stand there: an alias repeats what stands elsewhere."""
+        inner, number = outer.get(key), outer.number(key)
+        if not isinstance(inner, Branch) or not inner.entries or number is None:
+            return None
+        start, end = self.source.places[id(outer)].entries[number]
+        return inner if start < self.source.places[id(inner)].entries[0][0] < end else None
+
     def own_text(self) -> str:
         """The object as a document of its own, with its comments; an element of a block list without its dash."""
         text = self.source.text
-        start, end = self.place.entries[0][0], self.place.entries[-1][1]
         if self.place.indent < 0:
+            start, end = self.place.entries[0][0], self.place.entries[-1][1]
             return "{" + text[start:end] + "}"
-        first = text.rfind("\n", 0, start) + 1
-        while first and text[first:start].lstrip(" ")[:1] in ("", "#", "\n"):
-            before = text.rfind("\n", 0, first - 1) + 1
-            if text[before:first].lstrip(" ")[:1] not in ("-", "#", "\n"):
-                break
-            first = before
-        stop = self._line_end(end)
-        while stop < len(text):
-            line = text[stop + 1 : self._line_end(stop + 1)]
-            if line.strip() and not (line.lstrip(" ").startswith("#") and line.startswith(" " * self.place.indent)):
-                break
-            stop = self._line_end(stop + 1)
+        first, stop = self._lines()
         own = text[first:stop]
-        lead = len(own) - len(own.lstrip(" "))
-        return (
-            own[:lead] + own[lead:].replace("-", " ", 1) + "\n" if own[lead : lead + 2] in ("- ", "-\n") else own + "\n"
-        )
+        return (own.replace("-", " ", 1) if own.lstrip(" ").startswith("-") else own) + "\n"
+
+    def _lines(self) -> tuple[int, int]:
+        """Where the lines of a block mapping are: from the dash before it to the last comment indented like it."""
+        text = self.source.text
+        at = stop = line_end(text, self.place.entries[-1][1])
+        while at < len(text):
+            line = text[at + 1 : line_end(text, at + 1)]
+            is_comment = line.lstrip(" ").startswith("#") and line.startswith(" " * self.place.indent)
+            if line.strip() and not is_comment:
+                break
+            at += 1 + len(line)
+            stop = at if is_comment else stop
+        return dash_line(text, self.place.entries[0][0]), stop
 
     def span(self, leaf: int) -> Span | None:
         return self.source.spans[self.first + leaf]
@@ -146,68 +171,99 @@ class Item:
         span = self.span(leaf)
         if span is None or span.anchored:
             raise InputError("an encrypted value with an anchor or alias", path=path)
-        spelled = self._spell(value, span, quoted)
-        if "\n" in spelled and self.source.text[span.end : self._line_end(span.end)].strip():
-            spelled = self._spell(value, span, quoted, one_line=True)
+        if self.source.is_json:
+            from krm_sops.stores.json import json_scalar
+
+            if isinstance(value, str) and any("\ud800" <= c <= "\udfff" for c in value):
+                raise InputError("a value that is no UTF-8, which JSON cannot hold", path=path)
+            spelled = json_scalar(value)
+        else:
+            spelled = self._spell(value, span, quoted)
         self.edits.append((span.start, span.end, spelled))
 
+    def _spell(self, value: Scalar, span: Span, quoted: bool) -> str:
+        from krm_sops.yamlwrite import flow_scalar, scalar_text
+
+        if isinstance(value, str) and "\n" in value:
+            quoted = False
+            # A block takes whole lines, and one that ends with empty lines would also take those that follow it.
+            if self._is_followed(span.end) or value == "\n" or value.endswith("\n\n"):
+                return flow_scalar(value)
+        return flow_scalar(value) if span.indent < 0 else scalar_text(value, indent=span.indent + 2, quoted=quoted)
+
+    def _is_followed(self, at: int) -> bool:
+        """Whether there is more in this line, such as a comment."""
+        return bool(self.source.text[at : line_end(self.source.text, at)].strip())
+
     def put_comment(self, old: str, new: str, path: tuple[str, ...]) -> None:
-        """Replace the text of a comment. An encrypted comment occurs once: it holds a random IV."""
-        if any(c in new for c in "\n\r\x85\u2028\u2029"):
-            raise InputError("an encrypted comment with a line break in it", path=path)
-        at = self.source.text.find("#" + old)
-        assert at >= 0
-        self.edits.append((at + 1, at + 1 + len(old), new))
+        """Replace the text of a comment that is ciphertext; of several that are alike, the next one."""
+        if self.comments is None:
+            self.comments = self._find_comments()
+        places = self.comments.get(old)
+        if not places or not _is_comment(new):
+            raise InputError("an encrypted comment that cannot stand there when decrypted", path=path)
+        at = places.pop(0)
+        self.edits.append((at, at + len(old), new))
+
+    def _find_comments(self) -> dict[str, list[int]]:
+        """Where comments begin that look like ciphertext, by their texts. What stands in a value is no comment."""
+        text = self.source.text
+        at, stop = self._lines()
+        spans = [span for span in self.source.spans[self.first : self.place.after] if span is not None]
+        number = 0
+        found: dict[str, list[int]] = {}
+        while (at := text.find("#ENC[", at, stop)) >= 0:
+            while number < len(spans) and spans[number].end <= at:
+                number += 1
+            if number < len(spans) and spans[number].start < at:
+                at = spans[number].end
+                continue
+            end = line_end(text, at)
+            found.setdefault(text[at + 1 : end].rstrip("\r"), []).append(at + 1)
+            at = end
+        return found
 
     def put_list_comment(self, leaf: int, new: str, path: tuple[str, ...]) -> None:
         """Turn a list element, which is how sops stores an encrypted comment in a list, into a comment again."""
         span = self.span(leaf)
         text = self.source.text
         dash = text.rfind("-", 0, span.start) if span else -1
-        if span is None or span.indent < 0 or text[dash + 1 : span.start].strip() or "\n" in new:
-            raise InputError("an encrypted comment in a place where no comment can stand", path=path)
+        if span is None or span.indent < 0 or text[dash + 1 : span.start].strip() or not _is_comment(new):
+            raise InputError("an encrypted comment that cannot stand there when decrypted", path=path)
         self.edits.append((dash, span.end, "#" + new))
-
-    def _spell(self, value: Scalar, span: Span, quoted: bool, *, one_line: bool = False) -> str:
-        if self.source.is_json:
-            from krm_sops.stores.json import json_scalar
-
-            return json_scalar(value)
-        from krm_sops.yamlwrite import flow_scalar, scalar_text
-
-        if one_line or span.indent < 0:
-            return flow_scalar(value)
-        several_lines = isinstance(value, str) and "\n" in value
-        return scalar_text(value, indent=span.indent + 2, quoted=quoted and not several_lines)
-
-    def _line_end(self, at: int) -> int:
-        end = self.source.text.find("\n", at)
-        return len(self.source.text) if end < 0 else end
 
     def cut(self, key: str) -> None:
         """Take the entry of a top-level key out of the text."""
         number = self.branch.number(key)
         assert number is not None
-        self.edits.append((*cut_entry(self.source.text, self.place, number), ""))
+        leaves_nothing = len(self.branch.entries) == 1 and self.place.indent >= 0
+        self.edits.append((*cut_entry(self.source.text, self.place, number), "{}" if leaves_nothing else ""))
 
     def annotate(self, name: str, value: str) -> None:
-        """Set one annotation to a simple text (no quotes, no line breaks in it)."""
+        """Set one annotation to a simple text (no quotes, no line breaks in it).
+
+        Raises InputError where metadata or its annotations are an alias: they would change elsewhere too.
+        """
         if self.annotation(name) == value:
             return
-        metadata = self.branch.get("metadata")
-        assert isinstance(metadata, Branch)
-        annotations = metadata.get("annotations")
-        if isinstance(annotations, Branch) and annotations.number(name) is not None:
-            start, end = self.source.places[id(annotations)].entries[annotations.number(name) or 0]
-            self.edits.append((start, end, f'"{name}": "{value}"'))
+        entry = f'"{name}": "{value}"'
+        metadata = self._below(self.branch, "metadata")
+        if metadata is None:
+            raise InputError("metadata that is empty or an alias", path=("metadata",))
+        number = metadata.number("annotations")
+        if number is None:
+            self._insert_first(metadata, f'"annotations": {{{entry}}}')
             return
-        if isinstance(annotations, Branch) and annotations.entries:
-            self._insert_first(annotations, f'"{name}": "{value}"')
-        elif (number := metadata.number("annotations")) is not None:
+        annotations = self._below(metadata, "annotations")
+        if annotations is None:
+            if metadata.entries[number].value not in (None, Branch()):
+                raise InputError("annotations that are no mapping, or an alias", path=("metadata", "annotations"))
             start, end = self.source.places[id(metadata)].entries[number]
-            self.edits.append((start, end, f'"annotations": {{"{name}": "{value}"}}'))
+            self.edits.append((start, end, f'"annotations": {{{entry}}}'))
+        elif (at := annotations.number(name)) is not None:
+            self.edits.append((*self.source.places[id(annotations)].entries[at], entry))
         else:
-            self._insert_first(metadata, f'"annotations": {{"{name}": "{value}"}}')
+            self._insert_first(annotations, entry)
 
     def _insert_first(self, branch: Branch, entry: str) -> None:
         place = self.source.places[id(branch)]
@@ -215,28 +271,69 @@ class Item:
         self.edits.append((at, at, entry + (", " if place.indent < 0 else "\n" + " " * place.indent)))
 
 
+def _is_comment(text: str) -> bool:
+    """Whether it can be a YAML comment: one line, no control characters."""
+    bad = "\u2028\u2029\ufeff\ufffe\uffff"
+    return not any(
+        (c < " " and c != "\t") or "\x7f" <= c < "\xa0" or "\ud800" <= c <= "\udfff" or c in bad for c in text
+    )
+
+
+def refuse_duplicates(node: Node) -> None:
+    """Raises InputError for a mapping with two equal keys: readers differ in which one counts (S17)."""
+    if isinstance(node, list):
+        for element in node:
+            refuse_duplicates(element)
+    elif isinstance(node, Branch):
+        keys = {entry.key for entry in node.entries}
+        if len(keys) < len(node.entries):
+            names = [entry.key for entry in node.entries]
+            twice = next(key for key in names if names.count(key) > 1)
+            raise InputError(f"the key {shown(twice, 60)!r} occurs twice")
+        for entry in node.entries:
+            if isinstance(entry.value, (Branch, list)):
+                refuse_duplicates(entry.value)
+
+
+def line_end(text: str, at: int) -> int:
+    """The index of the next line break, or of the end."""
+    end = text.find("\n", at)
+    return len(text) if end < 0 else end
+
+
+def dash_line(text: str, at: int) -> int:
+    """Where the line begins that holds the dash of a block list's element, whose first content is at `at`."""
+    start = text.rfind("\n", 0, at) + 1
+    while start and not text[start:at].lstrip(" ").startswith("-"):
+        at = start
+        start = text.rfind("\n", 0, at - 1) + 1
+    return start
+
+
 def cut_entry(text: str, place: Place, number: int) -> tuple[int, int]:
-    """What to take out of `text` so that one entry of a mapping is gone: its lines, or in flow style also a comma."""
+    """What to take out of `text` so that one entry of a mapping is gone: its lines, or in flow style also a comma.
+
+    Comments below a block entry go with it where they are indented deeper than it.
+    """
     start, end = place.entries[number]
+    is_last = number + 1 == len(place.entries)
     if place.indent < 0:
         if number > 0:
             return place.entries[number - 1][1], end
-        return (start, place.entries[1][0]) if len(place.entries) > 1 else (start, end)
-    line_start = text.rfind("\n", 0, start) + 1
-    if text[line_start:start].strip():  # it shares its line with the dash of a list
-        return (start, place.entries[number + 1][0]) if number + 1 < len(place.entries) else (start, end)
-    stop = len(text)
-    at = text.find("\n", end)
-    while at >= 0:  # comments that are indented like the block's content go with it
-        line_end = text.find("\n", at + 1)
-        line = text[at + 1 : stop if line_end < 0 else line_end]
-        bare = line.lstrip(" ")
-        if not (bare.startswith("#") and len(line) - len(bare) > place.indent):
-            return line_start, at + 1
-        at = line_end
-    if line_start and number + 1 == len(place.entries):
-        return line_start - 1, stop  # the last line has no line break: the one before it goes instead
-    return line_start, stop
+        return start, end if is_last else place.entries[1][0]
+    line = text.rfind("\n", 0, start) + 1
+    stop = line_end(text, end) + 1
+    deeper = " " * (place.indent + 1)
+    while text.startswith(deeper, stop) and text[stop : line_end(text, stop)].lstrip(" ").startswith("#"):
+        stop = line_end(text, stop) + 1
+    stop = min(stop, len(text))
+    if not text[line:start].strip():
+        return line, stop
+    if is_last:  # all that shares its line with the dash of a list
+        return start, end
+    while text[stop] in " \r\n":
+        stop += 1
+    return start, stop
 
 
 def edited(text: str, edits: list[tuple[int, int, str]]) -> str:

@@ -1,23 +1,29 @@
-"""A ResourceList as spans of bytes: only the items that need work become trees, everything else leaves as it came.
+"""A ResourceList as spans of text: only the items that need work become trees, everything else leaves as it came.
 
 Two readers give the same answers. The fast one looks for the few byte sequences without which an item cannot be of
-interest, and parses just the pieces around them. The exact one parses the whole stream. The fast one gives up, so that
-the exact one decides, wherever its preconditions do not hold:
+interest, and parses just the pieces around them. The exact one parses the whole stream. The fast one gives up
+(NotPlainError), so that the exact one decides, wherever one of these does not hold:
 
-* the list is a plain block sequence under a line ``items:``, in UTF-8, without directives, byte order mark or ``---``;
-* a piece parses alone, as a sequence of one block mapping of at least two keys: inside a flow collection no such text
-  can stand;
+* the list has the layout that kpt and kustomize write: ``items:``, then dashes in the first column; lines end with LF;
+* between its items, and behind the last one, no line in the first column belongs to something else than the list;
+* a piece parses alone, as one block mapping of at least two keys, and its first value is no plain text with a comma:
+  inside a flow collection no such text can stand;
 * a piece cannot begin inside a quoted scalar: the next quotation mark of either kind would end that scalar, and what
   follows it could not follow a scalar.
 
 What makes an item interesting is a top-level key ``sops``. It needs these four letters, or an escape, a tag or an
 alias in the position of a key; all of these make a piece a candidate (S17).
+
+Where the two differ: a piece that is no candidate is not read, so that it may be no YAML at all, or nested too deeply.
+It leaves as it came, and whoever reads the list next will say so.
 """
 
 from __future__ import annotations
 
+from _bisect import bisect_right
+
 from krm_sops.errors import InputError, KrmSopsError, LimitError, ResourceListError, shown
-from krm_sops.krm.item import Item, cut_entry, edited
+from krm_sops.krm.item import Item, cut_entry, dash_line, edited, line_end
 from krm_sops.tree import Branch
 
 TYPE_CHECKING = False
@@ -26,12 +32,19 @@ if TYPE_CHECKING:
 
     from krm_sops.krm.results import Result
     from krm_sops.limits import Limits
-    from krm_sops.places import Place, Source
+    from krm_sops.places import Source
+    from krm_sops.tree import Node
 
-_AFTER_SCALAR = b" \t\r\n:,]}#"
-_BEFORE_KEY = b" \t\n\"'{,?"
-_AFTER_KEY = b" \t\r\n\"':"
-_TOP_KEYS = (b"functionConfig", b"results", b"apiVersion", b"kind")
+_DASH = b"\n- "
+_HEAD = b"\nitems:\n- "
+_BOM = b"\xef\xbb\xbf"
+_OTHER_BREAKS = (b"\xc2\x85", b"\xe2\x80\xa8", b"\xe2\x80\xa9")
+_PLAIN_FRAME = b"apiVersion: config.kubernetes.io/v1\nkind: ResourceList\n"
+_LAST_KEYS = (b"functionConfig", b"results", b"apiVersion", b"kind")
+_AFTER_SCALAR = b" \t\n:,]}#"
+_IN_WORD = b"-_./0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+_OBSCURE_KEY = b'"?!&*{['
+_TO_NAMES = (b"ame", b"metadata", b"annotations", b",")
 
 
 class NotPlainError(Exception):
@@ -51,13 +64,7 @@ class ResourceList:
             )
         self.raw = raw
         self.limits = limits
-        self._stream: _Plain | _Whole
-        try:
-            if exact:
-                raise NotPlainError
-            self._stream = _Plain(raw, limits)
-        except NotPlainError:
-            self._stream = _Whole(raw, limits)
+        self._stream: _Plain | _Whole = (None if exact else _plain(raw, limits)) or _Whole(raw, limits)
 
     @property
     def config(self) -> Item | None:
@@ -65,14 +72,13 @@ class ResourceList:
 
     def encrypted(self) -> list[Item]:
         """The items with a top-level ``sops``, in order. Raises NotPlainError: read the list again with `exact`."""
-        return [item for item in self._stream.candidates(b"sops", keys=True) if item.branch.number("sops") is not None]
+        return [item for item in self._stream.with_key(b"sops") if item.branch.number("sops") is not None]
 
     def named(self, name: str) -> list[Item]:
         """The items of this name, now or before an orchestrator renamed them; none for "". Raises NotPlainError."""
         if not name:
             return []
-        found = self._stream.candidates(name.encode("utf-8", "surrogateescape"), keys=False)
-        return [item for item in found if name in (item.name, item.original[1])]
+        return [item for item in self._stream.with_name(name) if name in (item.name, item.original_name)]
 
     def write(
         self,
@@ -86,99 +92,91 @@ class ResourceList:
         return self._stream.write(results, list(without), keep_config, changed)
 
 
-def _block_results(results: Sequence[Result]) -> str:
-    from krm_sops.stores.json import quote
-
-    lines = ["results:\n"]
-    for result in results:
-        lines.extend(_block(result.fields(), "- ", quote))
-    return "".join(lines)
-
-
-def _block(fields: dict[str, object], lead: str, quote: object) -> list[str]:
-    lines = []
-    for name, value in fields.items():
-        if isinstance(value, dict):
-            lines.append(f"{lead}{name}:\n")
-            lines.extend(_block(value, " " * len(lead) + "  ", quote))
-        else:
-            text = str(value) if isinstance(value, int) or name == "severity" else quote(value)  # type: ignore[operator]
-            lines.append(f"{lead}{name}: {text}\n")
-        lead = " " * len(lead)
-    return lines
+def _plain(raw: bytes, limits: Limits) -> _Plain | None:
+    try:
+        return _Plain(raw, limits)
+    except NotPlainError:
+        return None
 
 
 class _Plain:
-    """The fast reader."""
+    """The fast reader. The list is raw[:head], its `frame` up to the items; the pieces from `starts`; raw[end:]."""
 
     def __init__(self, raw: bytes, limits: Limits) -> None:
         self.raw = raw
         self.limits = limits
-        self.pieces: dict[int, Item] = {}
+        self.items: dict[int, Item] = {}
         self.nodes_left = limits.run_nodes
         self.quotes: dict[int, tuple[int, int, bool]] = {}
-        if raw[:1] in (b"{", b"[", b"%", b"-", b"\xef", b"\xff", b"\xfe", b"\x00") or b"\r" in raw[:200]:
+        self.head = 0 if raw.startswith(_HEAD[1:]) else raw.find(_HEAD) + 1
+        if not raw.startswith(_HEAD[1:], self.head) or raw.startswith(_BOM) or b"\r" in raw:
             raise NotPlainError
-        head = 0 if raw.startswith(b"items:\n") else raw.find(b"\nitems:\n") + 1
-        if head == 0 and not raw.startswith(b"items:\n"):
-            raise NotPlainError
-        self.head = head
-        self.start = head + 7
-        first = self.start
-        while raw[first : first + 1] in (b" ", b"\n", b"#"):
-            line_end = raw.find(b"\n", first)
-            line = raw[first : line_end if line_end >= 0 else len(raw)]
-            if line.strip() and not line.lstrip().startswith(b"#"):
-                break
-            first += len(line) + 1
-        line_end = raw.find(b"\n", first)
-        line = raw[first : line_end if line_end >= 0 else len(raw)]
-        self.column = len(line) - len(line.lstrip(b" "))
-        if not line.lstrip(b" ").startswith(b"- "):
-            raise NotPlainError
-        self.dash = b" " * self.column + b"- "
-        self.break_ = b"\n" + self.dash
-        self.first = first
-        if not raw.startswith(self.dash, first):
+        if not raw.isascii() and any(mark in raw for mark in _OTHER_BREAKS):
             raise NotPlainError
         self.end = self._end()
-        self.frame = self._frame()
+        self.starts = self._starts()
+        self.frame: Source | None = None
         self.config = self._config()
 
     def _end(self) -> int:
         """Where the items end and the rest of the list's own fields begins."""
-        raw, head = self.raw, self.raw[: self.head]
-        end = len(raw)
-        for key in _TOP_KEYS:
-            if head.startswith(key + b":") or b"\n" + key + b":" in head:
-                continue
-            at = raw.find(b"\n" + key + b":", self.start)
-            if at >= 0:
-                end = min(end, at + 1)
-        if end < len(raw) and not self._outside_quotes(end):
+        raw, head = self.raw, b"\n" + self.raw[: self.head]
+        ends = [
+            at + 1
+            for key in (b"\n" + key + b":" for key in _LAST_KEYS)
+            if key not in head and (at := raw.find(key, self.head)) >= 0
+        ]
+        end = min(ends, default=len(raw))
+        if ends and not self._outside_quotes(end):
             raise NotPlainError
         return end
 
-    def _frame(self) -> bytes:
-        """The list without its items."""
-        frame = self.raw[: self.head] + self.raw[self.end :]
-        if b"\n---" in frame or b"\n..." in frame or b"\n%" in frame:
+    def _starts(self) -> list[int]:
+        """Where the items begin."""
+        raw, end = self.raw, self.end
+        starts = [self.head + len(_HEAD) - len(_DASH)]
+        at = raw.find(_DASH, starts[0], end)
+        while at >= 0:
+            if not self._is_item_line(at):
+                raise NotPlainError
+            starts.append(at + 1)
+            at = raw.find(_DASH, at + 1, end)
+        if len(starts) > self.limits.run_nodes:
             raise NotPlainError
-        return frame
+        if any(line[:1] not in b" #" for line in raw[starts[-1] : end].split(b"\n")[1:]):
+            raise NotPlainError
+        return starts
+
+    def _is_item_line(self, end: int) -> bool:
+        """Whether the line that ends here, or the last one above it with content, is part of an item.
+
+        Else it is a key of the list that is followed by a sequence of its own, perhaps with an anchor or tag.
+        """
+        while True:
+            start = self.raw.rfind(b"\n", 0, end) + 1
+            line = self.raw[start:end]
+            bare = line.lstrip(b" ")
+            if bare and bare[:1] != b"#":
+                return line.startswith(b"- ") or (line[:1] == b" " and bare[:1] not in b"&!")
+            end = start - 1
 
     def _config(self) -> Item | None:
-        kind = b"\n" + self.frame
-        if b"\nfunctionConfig:" not in kind and b"\nresults:" not in kind:
-            if b"\nkind: ResourceList\n" not in kind + b"\n":
-                raise NotPlainError
+        raw = self.raw[: self.head] + self.raw[self.end :]
+        if raw == _PLAIN_FRAME:
             return None
-        self.frame_source = _read_yaml(self.frame, self.limits)
-        root = self.frame_source.root
-        if not isinstance(root, Branch) or root.get("kind") != "ResourceList" or root.number("items") is not None:
+        # A second document, a directive, or an anchor that an item may set anew would give the frame another meaning.
+        if any(mark in b"\n" + raw for mark in (b"\n---", b"\n...", b"\n%")) or (b"&" in raw and b"*" in raw):
             raise NotPlainError
-        if root.get("results") is not None:
+        self.frame = _parsed(raw, self.limits, self.nodes_left, 2)
+        root = self.frame.root
+        if not isinstance(root, Branch) or root.get("kind") != "ResourceList" or _repeated(root):
             raise NotPlainError
-        return _config_item(self.frame_source, root)
+        if root.number("items") is not None or root.number("results") is not None:
+            raise NotPlainError
+        try:
+            return _config_item(self.frame, root)
+        except ResourceListError:
+            raise NotPlainError from None
 
     def _outside_quotes(self, at: int) -> bool:
         """Whether no quoted scalar can be open at `at`; False means: not proven."""
@@ -194,90 +192,96 @@ class _Plain:
         first = found if found >= 0 else len(raw)
         while found >= 0 and quote == 0x27 and raw[found + 1 : found + 2] == b"'":
             found = raw.find(quote, found + 2)
-        after = raw[found + 1 : found + 2]
-        answer = found < 0 or not (not after or after in _AFTER_SCALAR or (quote == 0x22 and raw[found - 1] == 0x5C))
+        is_escaped = quote == 0x22 and raw[found - 1] == 0x5C
+        answer = found < 0 or not (is_escaped or raw[found + 1 : found + 2] in _AFTER_SCALAR)
         self.quotes[quote] = (at, first, answer)
         return answer
 
-    def _piece_start(self, at: int) -> int:
-        """Where the piece that holds `at` begins."""
-        found = self.raw.rfind(self.break_, self.first - 1 if self.first else 0, at + 1)
-        return found + 1 if found >= 0 else self.first
-
-    def _is_odd(self, start: int) -> bool:
-        """Whether a piece does not begin with a plain key right behind its dash."""
-        first = self.raw[start + len(self.dash) : start + len(self.dash) + 1]
-        return not (first.isalpha() or first == b"#")
-
-    def candidates(self, needle: bytes, *, keys: bool) -> list[Item]:
-        """The items of all pieces in which `needle` may stand (as a key, or anywhere), in order."""
+    def with_key(self, key: bytes) -> list[Item]:
+        """At least the items with this top-level key."""
         raw, end = self.raw, self.end
-        starts: set[int] = set()
-        at = raw.find(needle, self.first, end)
+        numbers: set[int] = set()
+        at = raw.find(key, self.starts[0], end)
         while at >= 0:
-            if keys:
-                before, after = raw[at - 1 : at], raw[at + len(needle) : at + len(needle) + 1]
-                if before not in _BEFORE_KEY or after not in _AFTER_KEY:
-                    at = raw.find(needle, at + len(needle), end)
-                    continue
-            start = self._piece_start(at)
-            starts.add(start)
-            at = raw.find(self.break_, at, end)
-            if at >= 0:
-                at = raw.find(needle, at, end)
-        if keys:
-            for sign in (b"\\", b"!", b"*"):
-                self._obscure(sign, starts)
-        return [self._item(start) for start in sorted(starts)]
+            after = at + len(key)
+            if raw[at - 1] in _IN_WORD or raw[after : after + 1] in _IN_WORD:  # part of a longer word
+                at = raw.find(key, after, end)
+                continue
+            at = raw.find(key, self._add_piece(at, numbers), end)
+        self._add_obscure((), numbers)
+        return [self._item(number) for number in sorted(numbers)]
 
-    def _obscure(self, sign: bytes, starts: set[int]) -> None:
-        """Add the pieces where `sign` may spell a key: in a line that begins like one, or in a piece that is odd."""
+    def with_name(self, name: str) -> list[Item]:
+        """At least the items that have, or had, this name."""
+        if not name.isascii() or not name.replace("-", "a").replace(".", "a").isalnum():
+            raise NotPlainError  # it can be spelled in too many ways
+        numbers: set[int] = set()
+        at = self.raw.find(name.encode(), self.starts[0], self.end)
+        while at >= 0:
+            at = self.raw.find(name.encode(), self._add_piece(at, numbers), self.end)
+        self._add_obscure(_TO_NAMES, numbers)
+        return [self._item(number) for number in sorted(numbers)]
+
+    def _add_piece(self, at: int, numbers: set[int]) -> int:
+        """Add the number of the piece around `at`; where it ends."""
+        number = bisect_right(self.starts, at)
+        numbers.add(number - 1)
+        return self._stop(number - 1)
+
+    def _stop(self, number: int) -> int:
+        return self.starts[number + 1] if number + 1 < len(self.starts) else self.end
+
+    def _add_obscure(self, words: Sequence[bytes], numbers: set[int]) -> None:
+        """Add the pieces in which an escape, a tag or an alias may spell a top-level key, or what `words` lead to.
+
+        Such a key begins its line, unless the piece is a flow mapping or the like.
+        """
         raw, end = self.raw, self.end
-        at = raw.find(sign, self.first, end)
-        while at >= 0:
-            line = raw.rfind(b"\n", 0, at) + 1
-            lead = raw[line : at + 1].lstrip(b" -")[:1]
-            if lead in b'"?!&*{[' or self._is_odd(self._piece_start(at)):
-                starts.add(self._piece_start(at))
-            at = raw.find(b"\n", at, end)
-            if at >= 0:
-                at = raw.find(sign, at, end)
+        for sign in (b"\\", b"!", b"*"):
+            at = raw.find(sign, self.starts[0], end)
+            while at >= 0:
+                line_end = raw.find(b"\n", at, end)
+                line = raw[raw.rfind(b"\n", 0, at) + 1 : line_end if line_end >= 0 else end]
+                if line.lstrip(b" -")[:1] in _OBSCURE_KEY or any(word in line for word in words) or self._is_odd(at):
+                    line_end = self._add_piece(at, numbers)
+                at = raw.find(sign, line_end, end) if line_end >= 0 else -1
 
-    def _item(self, start: int) -> Item:
-        known = self.pieces.get(start)
-        if known is not None:
-            return known
+    def _is_odd(self, at: int) -> bool:
+        """Whether the piece around `at` does not begin with a plain key; comments may stand before it."""
+        number = bisect_right(self.starts, at) - 1
+        at, stop = self.starts[number] + 2, self._stop(number)
+        while self.raw[at : at + 1] == b"#":
+            at = self.raw.find(b"\n", at, stop)
+            while at >= 0 and self.raw[at : at + 1] in b" \n":
+                at += 1
+        return not self.raw[at : at + 1].isalpha()
+
+    def _item(self, number: int) -> Item:
+        item = self.items.get(number)
+        if item is not None:
+            return item
+        start = self.starts[number]
         if not self._outside_quotes(start):
             raise NotPlainError
-        stop = self.raw.find(self.break_, start + 1, self.end)
-        piece = self.raw[start : stop + 1 if stop >= 0 else self.end]
-        try:
-            source = _read_yaml(piece, self.limits)
-        except LimitError:
-            raise
-        except KrmSopsError:
-            raise NotPlainError from None
-        self.nodes_left -= len(source.spans)
-        if self.nodes_left < 0:
-            raise LimitError(f"more than {self.limits.run_nodes} nodes in one run (the limit run_nodes)")
+        source = _parsed(self.raw[start : self._stop(number)], self.limits, self.nodes_left, 1)
         root = source.root
+        self.nodes_left -= len(source.spans)
         if not isinstance(root, list) or len(root) != 1 or not isinstance(root[0], Branch):
             raise NotPlainError
-        branch = root[0]
-        if len(branch.entries) < 2 or source.places[id(branch)].indent < 0:
+        item = self.items[number] = Item(source, root[0])
+        if len(item.branch.entries) < 2 or item.place.indent < 0 or "," in item.first_plain():
             raise NotPlainError
-        item = self.pieces[start] = Item(source, branch)
         return item
 
     def write(self, results: Sequence[Result], without: list[Item], keep_config: bool, changed: bool) -> bytes:
         edits: list[tuple[int, int, bytes]] = []
-        for start, item in self.pieces.items():
-            stop = start + len(item.source.text.encode())
+        for number, item in self.items.items():
             if item in without:
-                edits.append((start, stop, b""))
+                edits.append((self.starts[number], self._stop(number), b""))
             elif changed and item.edits:
-                edits.append((start, stop, edited(item.source.text, item.edits).encode()))
-        if without and sum(stop - start for start, stop, new in edits if not new) >= self.end - self.first:
+                new = edited(item.source.text, item.edits).encode()
+                edits.append((self.starts[number], self._stop(number), new))
+        if len(set(without)) == len(self.starts):
             edits = [(self.head, self.end, b"items: []\n")]
         if self.config is not None and not keep_config:
             edits.append(self._config_cut())
@@ -288,27 +292,37 @@ class _Plain:
             out += (view[at:start], new)
             at = stop
         out.append(view[at:])
+        whole = b"".join(out)
         if results:
-            out += (b"" if self.raw.endswith(b"\n") else b"\n", _block_results(results).encode())
-        return b"".join(out)
+            from krm_sops.krm.results import in_block
+
+            whole += (b"" if whole.endswith(b"\n") else b"\n") + ("results:\n" + in_block(results)).encode()
+        return whole
 
     def _config_cut(self) -> tuple[int, int, bytes]:
-        source, root = self.frame_source, self.frame_source.root
+        """Where the functionConfig stands: before the items, or behind them."""
+        assert self.frame is not None
+        root = self.frame.root
         assert isinstance(root, Branch)
-        cut = cut_entry(source.text, source.places[id(root)], root.number("functionConfig") or 0)
-        start, stop = (len(source.text[:at].encode()) for at in cut)
-        shift = self.end - self.head if stop > self.head else 0
-        return max(start, self.head) + shift if shift else start, stop + shift, b""
+        cut = cut_entry(self.frame.text, self.frame.places[id(root)], root.number("functionConfig") or 0)
+        start, stop = (len(self.frame.text[:at].encode()) for at in cut)
+        shift = self.end - self.head if start >= self.head else 0
+        return start + shift, stop + shift, b""
 
 
-def _read_yaml(raw: bytes, limits: Limits, nodes: int = 0) -> Source:
+def _parsed(raw: bytes, limits: Limits, nodes: int, outer: int) -> Source:
+    """A part of the stream as a document of its own. Raises NotPlainError: only the whole can say what is wrong."""
     from krm_sops.yamlio import read
 
     try:
-        text = raw.decode()
-    except UnicodeDecodeError as error:
-        raise ResourceListError(f"the input is not UTF-8 (byte {error.start})") from None
-    return read(text, limits, nodes or limits.document_nodes)
+        return read(raw.decode(), limits, nodes, outer)
+    except (KrmSopsError, UnicodeDecodeError):
+        pass  # an exception that is raised here would carry the input along
+    raise NotPlainError
+
+
+def _repeated(branch: Branch) -> bool:
+    return len({entry.key for entry in branch.entries}) < len(branch.entries)
 
 
 def _config_item(source: Source, root: Branch) -> Item | None:
@@ -324,99 +338,123 @@ class _Whole:
     """The exact reader: everything is parsed, still only edits are written."""
 
     def __init__(self, raw: bytes, limits: Limits) -> None:
-        self.source = _read_whole(raw, limits)
+        self.prefix = _BOM if raw.startswith(_BOM) else b""
+        self.source = _read_whole(raw.removeprefix(_BOM), limits)
         root = self.source.root
         if not isinstance(root, Branch) or root.get("kind") not in ("ResourceList", "List"):
             raise ResourceListError(
                 "the input is no ResourceList" if isinstance(root, Branch) else "the input is no mapping",
                 hint="a KRM function reads a ResourceList on stdin; to decrypt a file, use krm-sops decrypt FILE",
             )
+        if _repeated(root):
+            raise ResourceListError("a key of the ResourceList occurs twice")
         self.root = root
-        items = root.get("items")
-        if items is None:
-            items = []
-        if not isinstance(items, list):
-            raise ResourceListError("items is no list")
-        for number, item in enumerate(items):
+        self.place = self.source.places[id(root)]
+        self.items: list[Item] = []
+        for number, item in enumerate(self._list("items")):
             if not isinstance(item, Branch):
                 raise ResourceListError(f"items[{number}] is no object")
-        self.items = [Item(self.source, item) for item in items if isinstance(item, Branch)]
+            self.items.append(Item(self.source, item))
+        self._list("results")
         self.config = _config_item(self.source, root)
 
-    def candidates(self, needle: bytes, *, keys: bool) -> list[Item]:  # noqa: ARG002 - all of them are parsed anyway
+    def _list(self, name: str) -> list[Node]:
+        found = self.root.get(name)
+        if found is None:
+            return []
+        if not isinstance(found, list):
+            raise ResourceListError(f"{name} is no list")
+        return found
+
+    def with_key(self, _key: bytes) -> list[Item]:
+        return self.items
+
+    def with_name(self, _name: str) -> list[Item]:
         return self.items
 
     def write(self, results: Sequence[Result], without: list[Item], keep_config: bool, changed: bool) -> bytes:
-        source, root = self.source, self.root
-        place = source.places[id(root)]
-        edits: list[tuple[int, int, str]] = []
-        for item in self.items:
-            if changed and item not in without:
-                edits.extend(item.edits)
-        edits.extend(self._left_out([self.items.index(item) for item in without]))
-        drop = [root.number("functionConfig")] if self.config is not None and not keep_config else []
-        if results and root.number("results") is not None:
-            drop.append(root.number("results"))
-        for number in drop:
-            assert number is not None
-            edits.append((*cut_entry(source.text, place, number), ""))
-        text = edited(source.text, edits)
-        return (self._with_results(text, place, results) if results else text).encode()
+        text = self.source.text
+        edits = [edit for item in self.items if changed and item not in without for edit in item.edits]
+        if without:
+            edits += self._left_out([item in without for item in self.items])
+        if self.config is not None and not keep_config:
+            edits.append((*cut_entry(text, self.place, self.root.number("functionConfig") or 0), ""))
+        if results:
+            edits.append(self._more_results(results))
+        return self.prefix + edited(text, edits).encode()
 
-    def _left_out(self, numbers: list[int]) -> list[tuple[int, int, str]]:
-        """Each of these items replaced: nothing is known of the text between items, so an item becomes ``null``-like.
+    def _left_out(self, without: list[bool]) -> list[tuple[int, int, str]]:
+        """Edits that take items out, in a block list by whole lines, else with a comma."""
+        text = self.source.text
+        number = self.root.number("items") or 0
+        elements = self.source.places[id(self.root.get("items"))].entries
+        if self.place.indent < 0 or text[self.place.entries[number][1] - 1] == "]":
+            return _cut_flow(elements, without)
+        after = self.place.entries[number + 1][0] if number + 1 < len(self.place.entries) else len(text)
+        starts = [dash_line(text, start) for start, _ in elements] + [text.rfind("\n", 0, after) + 1]
+        if all(without):
+            return [(self.place.entries[number][0], starts[-1], "items: []\n")]
+        return [(starts[at], starts[at + 1], "") for at, is_out in enumerate(without) if is_out]
 
-        A list with a hole is no ResourceList, so the whole list is written again from the texts of the items.
-        """
-        if not numbers:
-            return []
-        entry = self.source.places[id(self.root)].entries[self.root.number("items") or 0]
-        kept = [item for number, item in enumerate(self.items) if number not in numbers]
-        from krm_sops.stores.json import STORE
+    def _more_results(self, results: Sequence[Result]) -> tuple[int, int, str]:
+        """The edit that adds results to those that are there."""
+        from krm_sops.krm.results import in_block, in_flow
 
-        texts = [STORE.write_value(item.branch).decode().strip() for item in kept]
-        return [
-            (
-                entry[0],
-                entry[1],
-                '"items": [' + ", ".join(text.replace("\n", " ").replace("\t", "") for text in texts) + "]",
-            )
-        ]
-
-    def _with_results(self, text: str, place: Place, results: Sequence[Result]) -> str:
+        text = self.source.text
+        number = self.root.number("results")
         old = self.root.get("results")
-        from krm_sops.stores.json import quote
+        if old:
+            elements = self.source.places[id(old)].entries
+            at = elements[-1][1]
+            if self.place.indent < 0 or text[self.place.entries[number or 0][1] - 1] == "]":
+                return at, at, f", {in_flow(results)}"
+            line = dash_line(text, elements[0][0])
+            margin = " " * (text.index("-", line) - line)
+            at = line_end(text, at)
+            return at, at, "\n" + in_block(results, margin)[:-1]
+        if self.place.indent < 0:
+            new = f'"results": [{in_flow(results)}]'
+            at = self.place.entries[-1][1]
+            return (at, at, ", " + new) if number is None else (*self.place.entries[number], new)
+        margin = " " * self.place.indent
+        new = "results:\n" + in_block(results, margin)
+        if number is not None:
+            return *self.place.entries[number], new[:-1]
+        at = text.find("\n...", self.place.entries[-1][1]) + 1 or len(text)
+        return at, at, ("" if text.endswith("\n", 0, at) else "\n") + margin + new
 
-        def flow(value: object) -> str:
-            if isinstance(value, dict):
-                return "{" + ", ".join(f"{quote(name)}: {flow(inner)}" for name, inner in value.items()) + "}"
-            return str(value) if isinstance(value, int) else quote(str(value))
 
-        spelled = [flow(result.fields()) for result in results]
-        if isinstance(old, list) and old:
-            from krm_sops.stores.json import STORE
-
-            spelled = [STORE.write_value(one).decode().replace("\n", " ").replace("\t", "") for one in old] + spelled
-        joined = '"results": [' + ", ".join(spelled) + "]"
-        if place.indent < 0:
-            at = text.rstrip().rfind("}")
-            return text[:at] + ", " + joined + text[at:]
-        return text + ("" if text.endswith("\n") else "\n") + " " * place.indent + joined + "\n"
+def _cut_flow(elements: list[tuple[int, int]], without: list[bool]) -> list[tuple[int, int, str]]:
+    """Each element goes with the comma before it, or while none before it stays, with the one behind it."""
+    edits = []
+    for at, (start, end) in enumerate(elements):
+        if not without[at]:
+            continue
+        if not all(without[:at]):
+            edits.append((elements[at - 1][1], end, ""))
+        else:
+            edits.append((start, elements[at + 1][0] if at + 1 < len(elements) else end, ""))
+    return edits
 
 
 def _read_whole(raw: bytes, limits: Limits) -> Source:
-    if raw.lstrip()[:1] == b"{":
+    wrong = -1
+    try:
+        text = raw.decode()
+    except UnicodeDecodeError as error:
+        wrong = error.start
+    if wrong >= 0:  # an exception that is raised above would carry the input along
+        raise ResourceListError(f"the input is not UTF-8 (byte {wrong})")
+    if text.lstrip()[:1] == "{":
         from krm_sops.stores.json import read_source
 
         try:
-            return read_source(raw.decode(), limits, limits.run_nodes)
-        except (UnicodeDecodeError, InputError):
-            pass
-    if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raw = raw.decode("utf-16", "replace").encode("utf-8", "replace")
+            return read_source(text, limits, limits.run_nodes)
+        except InputError:
+            pass  # YAML in flow style, perhaps
+    from krm_sops.yamlio import read
+
     try:
-        return _read_yaml(raw.removeprefix(b"\xef\xbb\xbf"), limits, limits.run_nodes)
-    except LimitError:
-        raise
+        return read(text, limits, limits.run_nodes, 2)
     except InputError as error:
         raise ResourceListError(f"the input is no ResourceList: {shown(error)}", hint=error.hint) from None

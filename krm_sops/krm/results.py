@@ -4,8 +4,13 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from krm_sops.errors import KrmSopsError
     from krm_sops.krm.item import Item
+
+_LONGEST_NAME, _LONGEST_PATH = 253, 1024
+"""Characters: what Kubernetes allows, and more than anybody's path has."""
 
 
 class Result:
@@ -35,6 +40,9 @@ class Result:
         return where + (f"{shown(self.field)}: " if self.field else "") + self.message
 
     def fields(self) -> dict[str, object]:
+        """As the specification names them; foreign text is escaped, since some of it could stand in no YAML."""
+        from krm_sops.errors import shown
+
         message = self.message + (f" (hint: {self.hint})" if self.hint else "")
         found: dict[str, object] = {"message": message, "severity": self.severity}
         item = self.item
@@ -45,11 +53,44 @@ class Result:
                 "name": item.name,
                 "namespace": item.namespace,
             }
-            found["resourceRef"] = {name: text for name, text in reference.items() if text}
+            found["resourceRef"] = {name: shown(text, _LONGEST_NAME) for name, text in reference.items() if text}
             if self.field:
-                found["field"] = {"path": self.field}
+                found["field"] = {"path": shown(self.field, _LONGEST_PATH)}
             if item.file:
                 index = item.annotation("internal.config.kubernetes.io/index")
-                found["file"] = {"path": item.file, "index": int(index) if index.isdecimal() and len(index) < 9 else 0}
+                is_number = index.isascii() and index.isdecimal() and len(index) < 9
+                found["file"] = {"path": shown(item.file, _LONGEST_PATH), "index": int(index) if is_number else 0}
         found["tags"] = {"reason": self.reason}
         return found
+
+
+def in_block(results: Sequence[Result], margin: str = "") -> str:
+    """The lines of a YAML list."""
+    return "".join(line for result in results for line in _block(result.fields(), margin + "- "))
+
+
+def _block(fields: dict[str, object], lead: str) -> list[str]:
+    from krm_sops.stores.json import quote
+
+    lines = []
+    for name, value in fields.items():
+        if isinstance(value, dict):
+            lines.append(f"{lead}{name}:\n" if value else f"{lead}{name}: {{}}\n")
+            lines += _block(value, " " * len(lead) + "  ")
+        else:
+            lines.append(f"{lead}{name}: {value if isinstance(value, int) else quote(str(value))}\n")
+        lead = " " * len(lead)
+    return lines
+
+
+def in_flow(results: Sequence[Result]) -> str:
+    """The elements of a JSON list."""
+    return ", ".join(_flow(result.fields()) for result in results)
+
+
+def _flow(value: object) -> str:
+    from krm_sops.stores.json import quote
+
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{quote(name)}: {_flow(inner)}" for name, inner in value.items()) + "}"
+    return str(value) if isinstance(value, int) else quote(str(value))

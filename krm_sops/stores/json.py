@@ -27,7 +27,7 @@ _LITERALS: dict[str, tuple[str, Scalar]] = {"t": ("true", True), "f": ("false", 
 
 
 def read_source(text: str, limits: Limits, nodes: int) -> Source:
-    """One JSON value and nothing behind it, with the places of its leaves and objects.
+    """One JSON value and nothing behind it, with the places of its leaves, objects and arrays.
 
     nodes: how many values it may have. Raises StoreError (also for a repeated key), LimitError.
     """
@@ -134,12 +134,18 @@ class _Reader:
     def array(self, at: int, depth: int) -> tuple[list[Node], int]:
         text = self.text
         elements: list[Node] = []
+        if self.places is not None:
+            place = self.places[id(elements)] = Place(len(self.spans or ()), -1)
         at = self.skip(at)
         if text[at] == "]":
             return elements, at + 1
         while True:
+            start = at
             value, at = self.value(at, depth)
             elements.append(value)
+            if self.places is not None:
+                place.entries.append((start, at))
+                place.after = len(self.spans or ())
             at = self.skip(at)
             if text[at] == "]":
                 return elements, at + 1
