@@ -25,7 +25,7 @@ from urllib.parse import unquote, urlsplit
 from krm_sops.errors import KeyUnavailable, shown
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
 LARGEST_BODY = 1 << 20
 ATTEMPTS = 5
@@ -54,14 +54,15 @@ class Unreachable(KeyUnavailable):
 
 
 class Response:
-    """headers: by lower-case name, the last of a name."""
+    """headers: by lower-case name, the last of a name.  secrets: what the request carried and no message may repeat."""
 
-    __slots__ = ("body", "headers", "status")
+    __slots__ = ("body", "headers", "secrets", "status")
 
-    def __init__(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
+    def __init__(self, status: int, headers: Mapping[str, str], body: bytes = b"", secrets: Sequence[str] = ()) -> None:
         self.status = status
         self.headers = headers
         self.body = body
+        self.secrets = secrets
 
     def json(self) -> dict[str, Any]:
         """The object that the body is; an empty one where it is none, so that what misses can be named."""
@@ -72,6 +73,12 @@ class Response:
         except (ValueError, RecursionError):
             return {}
         return found if isinstance(found, dict) else {}
+
+    def without_secrets(self, words: str) -> str:
+        """What the service says, should it repeat the token that it was given."""
+        for secret in self.secrets:
+            words = words.replace(secret, "***")
+        return words
 
     def __repr__(self) -> str:
         return f"Response({self.status}, …)"
@@ -103,11 +110,13 @@ class Http:
         body: bytes = b"",
         *,
         local: bool = False,
+        passing: Callable[[Response], bool] | None = None,
     ) -> Response:
         """Whatever status the service gives; throttling and 5xx only after some tries.
 
         local: a metadata service, at an address that the program or its operator knows: http will do, no proxy,
         little patience.
+        passing: which answers, besides 429 and 5xx, a later try may better (AWS throttles with 400).
         Raises Unreachable; at once, for as long again, where an origin has just had all its tries (S23).
         """
         target = _Target(url, local)
@@ -123,7 +132,7 @@ class Http:
             try:
                 response = self._once(method, target, request, end)
                 wait = _asked_wait(response)
-                again = response.status in _PASSING_STATUSES
+                again = response.status in _PASSING_STATUSES or (passing is not None and passing(response))
             except Unreachable as error:
                 failure, wait = error, 0.0
                 again = error.passing and not local
@@ -132,6 +141,8 @@ class Http:
                 break
             self._pause(wait)
         if response is not None:
+            given = [value for name, value in (headers or {}).items() if name != "Content-Type"]
+            response.secrets = [word for value in given for word in value.split() if len(word) > 15]
             return response
         assert failure is not None
         self._dead[target.origin] = (time.monotonic() + self._total_seconds, failure)

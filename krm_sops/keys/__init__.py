@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     from krm_sops.keys.base import MasterKey
 
 KEY_TYPES: Registry[type[MasterKey]] = Registry(
-    kms="krm_sops.keys.remote:AwsKmsKey",
-    gcp_kms="krm_sops.keys.remote:GcpKmsKey",
+    kms="krm_sops.keys.aws_kms:AwsKmsKey",
+    gcp_kms="krm_sops.keys.gcp_kms:GcpKmsKey",
     hckms="krm_sops.keys.remote:HuaweiKmsKey",
     azure_kv="krm_sops.keys.remote:AzureKeyVaultKey",
     hc_vault="krm_sops.keys.remote:VaultKey",

@@ -43,15 +43,6 @@ class AwsKmsKey(RemoteKey):
         return cls(fields.get("arn", "") + (f"+{role}" if role else ""), fields.get("enc", ""))
 
 
-class GcpKmsKey(RemoteKey):
-    section: ClassVar[str] = "gcp_kms"
-    entry_names: ClassVar[tuple[str, ...]] = ("sops.gcp-kms",)
-
-    @classmethod
-    def from_fields(cls, fields: Mapping[str, str]) -> Self:
-        return cls(fields.get("resource_id", ""), fields.get("enc", ""))
-
-
 class HuaweiKmsKey(RemoteKey):
     section: ClassVar[str] = "hckms"
     entry_names: ClassVar[tuple[str, ...]] = ()
@@ -82,4 +73,4 @@ class VaultKey(RemoteKey):
 
 
 if TYPE_CHECKING:
-    _: tuple[type[MasterKey], ...] = (AwsKmsKey, GcpKmsKey, HuaweiKmsKey, AzureKeyVaultKey, VaultKey)
+    _: tuple[type[MasterKey], ...] = (AwsKmsKey, HuaweiKmsKey, AzureKeyVaultKey, VaultKey)
