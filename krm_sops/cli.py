@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import posix  # what `os` is made of, without its half millisecond
 import sys
 
 from krm_sops.errors import KrmSopsError, printable, shown
@@ -48,13 +48,17 @@ Exit status of the function: 0, all done; 1, nothing is trusted and every item l
 
 def console() -> None:
     """The entry of an installed script."""
-    main_and_exit([os.path.basename(sys.argv[0] or "krm-sops"), *sys.argv[1:]])
+    main_and_exit([_base_name(sys.argv[0] or "krm-sops"), *sys.argv[1:]])
+
+
+def _base_name(path: str) -> str:
+    return path.rpartition("/")[2]
 
 
 def main_and_exit(argv: list[str]) -> None:
     """Run, and end the process without the interpreter's own clean-up, which would cost as much as the work."""
     status = main(argv)
-    os._exit(status)
+    posix._exit(status)
 
 
 def main(argv: list[str]) -> int:
@@ -127,21 +131,21 @@ def _guard_process() -> None:
     except (ImportError, ValueError, OSError):
         pass
     try:  # a kernel that pipes cores to a program ignores the limit; then the core holds no memory
-        descriptor = os.open("/proc/self/coredump_filter", os.O_WRONLY)
-        os.write(descriptor, b"0")
-        os.close(descriptor)
+        descriptor = posix.open("/proc/self/coredump_filter", posix.O_WRONLY)
+        posix.write(descriptor, b"0")
+        posix.close(descriptor)
     except OSError:
         pass
     for stream in (0, 1, 2):
         try:
-            os.fstat(stream)
+            posix.fstat(stream)
         except OSError:  # closed: taken the wrong way round, so that no file gets its number and using it still fails
-            os.open(os.devnull, os.O_RDONLY if stream else os.O_WRONLY)
+            posix.open("/dev/null", posix.O_RDONLY if stream else posix.O_WRONLY)
     import _signal as signals  # `signal` costs an import of enum
 
     def stop(number: int, _frame: object) -> None:
         say(f"error: ended by signal {number}; {outcome}")
-        os._exit(128 + number)
+        posix._exit(128 + number)
 
     for number in (signals.SIGTERM, signals.SIGINT, signals.SIGHUP):
         if signals.getsignal(number) != signals.SIG_IGN:
@@ -154,7 +158,7 @@ def _limit_time(seconds: int) -> None:
 
     def stop(_number: int, _frame: object) -> None:
         say(f"error: the run took more than {seconds} s (the limit run_seconds); {outcome}")
-        os._exit(1)
+        posix._exit(1)
 
     signals.signal(signals.SIGALRM, stop)
     signals.alarm(seconds)
@@ -162,7 +166,7 @@ def _limit_time(seconds: int) -> None:
 
 def _is_terminal(descriptor: int) -> bool:
     try:
-        return os.isatty(descriptor)
+        return posix.isatty(descriptor)
     except OSError:
         return False
 
@@ -172,7 +176,7 @@ def _places(error: BaseException) -> str:
     trace = error.__traceback__
     found: list[str] = []
     while trace is not None:
-        found.insert(0, f"{os.path.basename(trace.tb_frame.f_code.co_filename)}:{trace.tb_lineno}")
+        found.insert(0, f"{_base_name(trace.tb_frame.f_code.co_filename)}:{trace.tb_lineno}")
         trace = trace.tb_next
     return " < ".join(found[:5])
 
@@ -183,7 +187,7 @@ def read_in(limit: int) -> bytes:
     left = limit + 1
     try:
         while left > 0:
-            chunk = os.read(0, min(left, 1 << 20))
+            chunk = posix.read(0, min(left, 1 << 20))
             if not chunk:
                 break
             chunks.append(chunk)
@@ -200,7 +204,7 @@ def write_out(data: bytes) -> int:
     view = memoryview(data)
     try:
         while view:
-            view = view[os.write(1, view) :]
+            view = view[posix.write(1, view) :]
     except OSError as error:
         say(f"error: cannot write to stdout: {error.strerror}")
         return 1
@@ -210,7 +214,7 @@ def write_out(data: bytes) -> int:
 def say(line: str) -> None:
     """One line on stderr; silence where there is none to write to."""
     try:
-        os.write(2, f"krm-sops: {printable(line)}\n".encode())
+        posix.write(2, f"krm-sops: {printable(line)}\n".encode())
     except OSError:
         pass
 

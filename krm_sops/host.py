@@ -1,12 +1,12 @@
 """All that a run may touch besides its input: environment, files, child processes, a person, services.
 
 Made once in `cli.py`; a literal in tests (`Host(env={}, files={"/k": b"..."})`). Nothing else opens files or reads
-`os.environ` on behalf of key types.
+the environment on behalf of key types.
 """
 
 from __future__ import annotations
 
-import os
+import posix  # what `os` is made of, without its half millisecond
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,6 +14,13 @@ if TYPE_CHECKING:
     from subprocess import Popen
 
     from krm_sops.http import Http
+
+
+def _environment() -> dict[str, str]:
+    return {
+        name.decode("utf-8", "surrogateescape"): value.decode("utf-8", "surrogateescape")
+        for name, value in posix.environ.items()
+    }
 
 
 class Host:
@@ -32,7 +39,7 @@ class Host:
         commands: whether gpg, the `*_CMD` variables and age plugins may be started (contract: the sops verbs only).
         http: how services are called; None is the network, as `env` describes it.
         """
-        self.env: Mapping[str, str] = os.environ if env is None else env
+        self.env: Mapping[str, str] = _environment() if env is None else env
         self.ask = ask
         self.commands = commands
         self._files = files
@@ -55,9 +62,9 @@ class Host:
                 raise FileNotFoundError(2, "No such file or directory", path) from None
         import stat
 
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        descriptor = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC | posix.O_NONBLOCK)
         with open(descriptor, "rb") as file:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            if not stat.S_ISREG(posix.fstat(descriptor).st_mode):
                 raise OSError(22, "Not a regular file", path)
             content = file.read(limit + 1)
         if len(content) > limit:
@@ -72,7 +79,7 @@ class Host:
             if not names:
                 raise FileNotFoundError(2, "No such file or directory", folder)
             return sorted(names)
-        return sorted(os.listdir(folder))
+        return sorted(posix.listdir(folder))
 
     def home(self) -> str | None:
         """The user's home folder; None where there is none (uid 999 of a sidecar has none)."""
@@ -96,6 +103,8 @@ class Host:
 
     def program(self, name: str) -> str | None:
         """Where on PATH a program is. Only absolute components of PATH count, so never the working folder (S15)."""
+        import os
+
         for folder in self.env.get("PATH", "").split(":"):
             path = f"{folder}/{name}"
             if folder.startswith("/") and os.path.isfile(path) and os.access(path, os.X_OK):

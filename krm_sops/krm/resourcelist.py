@@ -58,7 +58,7 @@ class ResourceList:
         """exact: skip the fast reader. Raises ResourceListError, LimitError."""
         if len(raw) > limits.input_bytes:
             raise LimitError(f"an input of more than {limits.input_bytes >> 20} MiB (the limit input_bytes)")
-        if not raw.strip():
+        if not raw or raw.isspace():
             raise ResourceListError(
                 "nothing on stdin; a ResourceList is expected", hint="see krm-sops --help for the other ways to run it"
             )
