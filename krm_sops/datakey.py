@@ -17,60 +17,128 @@ ORDER = ("age", "pgp")
 """Which key types are tried first; the others follow in the document's order (sops' default)."""
 
 
+LOCAL = ("age", "pgp")
+"""Key types that no service is needed for."""
+AT_ONCE = 20
+"""Calls of services at the same time, at most."""
+
+
 def recover(metadata: Metadata, credentials: Credentials, order: Sequence[str] = ORDER) -> DataKey:
     """The data key of a document.
 
     Raises NoUsableKey with a line for every key that was tried.
     """
-    attempts: list[str] = []
-    hints: list[str] = []
-    parts: list[bytes] = []
-    groups = metadata.key_groups
-    single = len(groups) == 1
-    for number, group in enumerate(groups):
-        label = "" if single else f"group {number}: "
-        for key in sorted(group, key=lambda key: order.index(key.section) if key.section in order else len(order)):
-            part = _open(key, credentials, label, 32 if single else 33, attempts, hints)
-            if part is not None:
-                parts.append(part)
-                break
-        if parts and len(parts) == (1 if single else metadata.threshold):
-            break
-    needed = 1 if single else max(metadata.threshold, 2)
-    if len(parts) >= needed:
+    search = _Search(metadata, credentials, order)
+    search.go(services=False)
+    search.go(services=True)
+    return search.data_key()
+
+
+def open_ahead(documents: Sequence[Metadata], credentials: Credentials, order: Sequence[str] = ORDER) -> None:
+    """Ask the services for what `recover` will want of them, many documents at a time.
+
+    What comes of it, failures too, is kept in the credential scope, so `recover` then tells it document by document, in
+    their order. A document that keys at hand open costs no call.
+    """
+    waiting: list[Metadata] = []
+    for metadata in reversed(documents):
+        search = _Search(metadata, credentials, order)
+        search.go(services=False)
+        if not search.enough:
+            waiting.append(metadata)
+    if len(waiting) < 2:
+        return
+    from threading import Thread
+
+    http = credentials.host.http  # made here, so that all threads have the same
+
+    def work() -> None:
+        while True:
+            try:
+                recover(waiting.pop(), credentials, order)
+            except IndexError:
+                return
+            except Exception:  # noqa: BLE001, S112 - it comes up again, where it can be told
+                continue
+
+    threads = [Thread(target=work, daemon=True) for _ in range(min(AT_ONCE, len(waiting)))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    http.close()
+
+
+class _Search:
+    """One document's key groups, tried in two rounds: what needs no service, then the rest.
+
+    A key of the first round that stands behind a service's key in the decryption order waits for the second.
+    """
+
+    __slots__ = ("attempts", "credentials", "groups", "hints", "needed", "parts", "single")
+
+    def __init__(self, metadata: Metadata, credentials: Credentials, order: Sequence[str]) -> None:
+        def rank(key: MasterKey) -> int:
+            return order.index(key.section) if key.section in order else len(order)
+
+        self.credentials = credentials
+        self.groups = [sorted(group, key=rank) for group in metadata.key_groups]
+        self.single = len(self.groups) == 1
+        self.needed = 1 if self.single else max(metadata.threshold, 2)
+        self.parts: dict[int, bytes] = {}
+        self.attempts: list[list[str]] = [[] for _ in self.groups]
+        self.hints: list[str] = []
+
+    @property
+    def enough(self) -> bool:
+        return len(self.parts) >= self.needed
+
+    def go(self, *, services: bool) -> None:
+        for number, group in enumerate(self.groups):
+            if self.enough:
+                return
+            tried = self.attempts[number]
+            while number not in self.parts and len(tried) < len(group):
+                key = group[len(tried)]
+                if key.section not in LOCAL and not services:
+                    break
+                self._try(key, number)
+
+    def _try(self, key: MasterKey, number: int) -> None:
         try:
-            return DataKey(parts[0] if single else _combine(parts))
-        except (ValueError, KrmSopsError) as error:
-            attempts.append(f"the recovered shares do not fit together: {error}")
-    tried = len(attempts)
-    what = (
-        "no key could unwrap the data key"
-        if single
-        else (f"{len(parts)} of {len(groups)} key groups could be opened, {needed} are needed")
-    )
-    raise NoUsableKey(
-        f"{what} ({tried} tried: {'; '.join(attempts[:5])}{'; …' if tried > 5 else ''})",
-        attempts=attempts,
-        hint=hints[0] if hints else "",
-    )
+            self.parts[number] = open_key(key, self.credentials, 32 if self.single else 33)
+        except (WrongKey, KeyUnavailable) as error:
+            label = "" if self.single else f"group {number}: "
+            self.attempts[number].append(f"{label}{key.section} {shown(key.identity)}: {error}")
+            if error.hint:
+                self.hints.append(error.hint)
+
+    def data_key(self) -> DataKey:
+        """Raises NoUsableKey."""
+        attempts = [attempt for group in self.attempts for attempt in group]
+        if self.enough:
+            parts = [self.parts[number] for number in sorted(self.parts)]
+            try:
+                return DataKey(parts[0] if self.single else _combine(parts))
+            except (ValueError, KrmSopsError) as error:
+                attempts.append(f"the recovered shares do not fit together: {error}")
+        tried = len(attempts)
+        what = (
+            "no key could unwrap the data key"
+            if self.single
+            else (f"{len(self.parts)} of {len(self.groups)} key groups could be opened, {self.needed} are needed")
+        )
+        raise NoUsableKey(
+            f"{what} ({tried} tried: {'; '.join(attempts[:5])}{'; …' if tried > 5 else ''})",
+            attempts=attempts,
+            hint=self.hints[0] if self.hints else "",
+        )
 
 
 def _combine(shares: list[bytes]) -> bytes:
     from krm_sops.shamir import combine
 
     return combine(shares)
-
-
-def _open(
-    key: MasterKey, credentials: Credentials, label: str, length: int, attempts: list[str], hints: list[str]
-) -> bytes | None:
-    try:
-        return open_key(key, credentials, length)
-    except (WrongKey, KeyUnavailable) as error:
-        attempts.append(f"{label}{key.section} {shown(key.identity)}: {error}")
-        if error.hint:
-            hints.append(error.hint)
-        return None
 
 
 def open_key(key: MasterKey, credentials: Credentials, length: int) -> bytes:
@@ -81,8 +149,24 @@ def open_key(key: MasterKey, credentials: Credentials, length: int) -> bytes:
     name = (key.section, key.identity, key.enc)
     part = credentials.opened.get(name)
     if part is None:
-        part = key.unwrap(credentials)
+        part = key.unwrap(credentials) if key.section in LOCAL else _asked_once(key, credentials)
         if len(part) != length:
             raise KeyUnavailable(f"what it wraps has {len(part)} bytes instead of {length}")
         credentials.opened[name] = part
     return part
+
+
+def _asked_once(key: MasterKey, credentials: Credentials) -> bytes:
+    """What a service makes of a wrapped key: never asked twice, not even while the first answer is on its way."""
+
+    def outcome() -> bytes | WrongKey | KeyUnavailable:
+        try:
+            return key.unwrap(credentials)
+        except (WrongKey, KeyUnavailable) as error:
+            return error
+
+    found = credentials.once(f"{key.section} {key.identity} {key.enc}", outcome)
+    if isinstance(found, bytes):
+        return found
+    assert isinstance(found, (WrongKey, KeyUnavailable))
+    raise (WrongKey if isinstance(found, WrongKey) else KeyUnavailable)(found.message, hint=found.hint)

@@ -143,7 +143,11 @@ def _group(fields: dict[str, Node]) -> KeyGroup:
                 if not isinstance(content, (Branch, list)):
                     texts[name] = _text(content, f"{section}[].{name}")
                 elif name == "context" and isinstance(content, Branch):
-                    texts[name] = ",".join(f"{e.key}:{_text(e.value, 'kms[].context')}" for e in content.entries)
+                    texts |= {
+                        f"context.{e.key}": _text(e.value, "kms[].context")
+                        for e in content.entries
+                        if isinstance(e.key, str)
+                    }
             group.append(KEY_TYPES[section].from_fields(texts))
     return group
 

@@ -130,12 +130,31 @@ def _decrypt_all(todo: list[Item], keys: _Keys, options: Options, answer: Answer
         if in_place:
             answer.results.append(Result.of(_in_place(), in_place[0]))
             return
+    _open_ahead(todo, credentials, keys.limits.key_entries)
     for item in todo:
         try:
             _check_size(item, keys.limits)
             decrypt_item(item, credentials, options, answer, keys.limits.key_entries)
         except KrmSopsError as error:
             answer.results.append(Result.of(error, item))
+
+
+def _open_ahead(items: list[Item], credentials: Credentials, key_entries: int) -> None:
+    """Ask the services that keep keys for all items together; what is wrong with an item is told in its turn."""
+    from krm_sops.datakey import LOCAL, open_ahead
+    from krm_sops.keys import KEY_TYPES
+    from krm_sops.metadata import Metadata
+
+    telling = {"key_groups", *KEY_TYPES}.difference(LOCAL)
+    documents: list[Metadata] = []
+    for item in items:
+        block = item.branch.get("sops")
+        if isinstance(block, Branch) and any(entry.value and entry.key in telling for entry in block.entries):
+            try:
+                documents.append(Metadata.from_branch(block, key_entries))
+            except KrmSopsError:
+                continue
+    open_ahead(documents, credentials)
 
 
 def _refuse_generator(given: ResourceList) -> None:
