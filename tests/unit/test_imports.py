@@ -91,6 +91,13 @@ def test_without_an_encrypted_item_neither_cryptography_nor_yaml_is_touched():
     assert not ours & {"krm_sops.cipher", "krm_sops.metadata", "krm_sops.document", "krm_sops.yamlio"}
 
 
+def test_with_a_functionconfig_but_nothing_to_decrypt_no_cryptography_is_touched():
+    output, modules = function(made.resource_list(made.PLAIN))
+    assert "plain-of-password" in output
+    assert modules.isdisjoint(SLOW)
+    assert not [name for name in modules if name.partition(".")[0] in ("cryptography", "re2", "_cffi_backend")]
+
+
 @pytest.mark.parametrize(
     ("hidden", "taken"),
     [
