@@ -124,7 +124,7 @@ class _Plain:
         ends = [
             at + 1
             for key in (b"\n" + key + b":" for key in _LAST_KEYS)
-            if key not in head and (at := raw.find(key, self.head)) >= 0
+            if key not in head and (at := raw.rfind(key, self.head)) >= 0
         ]
         end = min(ends, default=len(raw))
         if ends and not self._outside_quotes(end):
