@@ -28,6 +28,7 @@ class FakeHttp:
         body: bytes = b"",
         *,
         local: bool = False,
+        passing: Callable[[Response], bool] | None = None,
     ) -> Response:
         parts = urlsplit(url)
         assert parts.scheme == "https" or local, url
