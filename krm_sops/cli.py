@@ -186,8 +186,9 @@ def read_in(limit: int) -> bytes:
     chunks = []
     left = limit + 1
     try:
+        at_once = max(1 << 20, posix.fstat(0).st_size + 1)  # a file in one piece
         while left > 0:
-            chunk = posix.read(0, min(left, 1 << 20))
+            chunk = posix.read(0, min(left, at_once))
             if not chunk:
                 break
             chunks.append(chunk)
