@@ -9,14 +9,34 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from typing import Any, TypeVar
 
+    from krm_sops.credentials import Credentials
     from krm_sops.http import Http, Response
 
     T = TypeVar("T")
+    R = TypeVar("R")
 
 _WORDS = {400: "refused", 401: "credentials refused", 403: "denied", 404: "not found", 429: "throttled"}
 
 
-def first_usable(sources: Sequence[tuple[str, Callable[[], T]]], call: Callable[[T], bytes], hint: str) -> bytes:
+def kept(credentials: Credentials, name: str, load: Callable[[], T]) -> Callable[[], T]:
+    """`load`, done once in a credential scope, also when it fails: 500 documents do not ask 500 times for a token."""
+
+    def outcome() -> T | KeyUnavailable:
+        try:
+            return load()
+        except KeyUnavailable as error:
+            return error
+
+    def given() -> T:
+        found: T | KeyUnavailable = credentials.once(name, outcome)
+        if isinstance(found, KeyUnavailable):
+            raise KeyUnavailable(found.message, hint=found.hint)
+        return found
+
+    return given
+
+
+def first_usable(sources: Sequence[tuple[str, Callable[[], T]]], call: Callable[[T], R], hint: str) -> R:
     """What `call` gives with the first credentials that it succeeds with.
 
     sources: where the credentials are from, and how to get them.  hint: for when there are none.
@@ -55,6 +75,30 @@ def refusal(what: str, response: Response, words: str, hint: str = "") -> KeyUna
     cause = _WORDS.get(status) or ("redirected, which is not followed" if 300 <= status < 400 else "failed")
     said = response.without_secrets(words)
     return KeyUnavailable(f"{what}: {cause} (HTTP {status}{f', {shown(said)}' if said else ''})", hint=hint)
+
+
+def mapping_in(data: bytes, what: str) -> dict[str, str]:
+    """The texts of a YAML or JSON mapping in UTF-8 or UTF-16, by lower-case name (as Go matches them).
+
+    Raises KeyUnavailable, which says nothing of the content.
+    """
+    from krm_sops.errors import KrmSopsError
+    from krm_sops.limits import FUNCTION
+    from krm_sops.tree import Branch
+    from krm_sops.yamlio import read
+
+    try:
+        encoding = "utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+        root = read(data.decode(encoding), FUNCTION, 100).root
+    except (KrmSopsError, ValueError):
+        root = None
+    if not isinstance(root, Branch):
+        raise KeyUnavailable(f"{what} is no YAML or JSON mapping")
+    found = {}
+    for entry in root.entries:
+        if isinstance(entry.key, str) and isinstance(entry.value, (str, bool)):
+            found[entry.key.lower()] = entry.value if isinstance(entry.value, str) else str(entry.value).lower()
+    return found
 
 
 def text_at(found: Mapping[str, Any], *path: str) -> str:

@@ -8,7 +8,7 @@ libraries do for KMS (https://google.aip.dev/auth/4111), so that its key is sent
 from __future__ import annotations
 
 from krm_sops.errors import KeyUnavailable, shown
-from krm_sops.keys.cloud import jwt, post_form, post_json, refusal, text_at
+from krm_sops.keys.cloud import jwt, kept, post_form, post_json, refusal, text_at
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,19 +37,11 @@ def sources(credentials: Credentials) -> list[tuple[str, Callable[[], Headers]]]
     found: list[tuple[str, Callable[[], Headers]]] = []
     for number, entry in enumerate(credentials.entries_for("gcp_kms")):
         place = shown(f"{entry.name} of {entry.origin}")
-        found.append((place, _once(credentials, f"gcp entry {number}", lambda entry=entry: _in_band(entry))))  # type: ignore[misc]
+        found.append((place, kept(credentials, f"gcp entry {number}", lambda entry=entry: _in_band(entry))))  # type: ignore[misc]
     if credentials.ambient_for("gcp_kms"):
         place, load = credentials.once("gcp ambient source", lambda: _ambient(credentials.host))
-        found.append((place, _once(credentials, "gcp ambient", load)))
+        found.append((place, kept(credentials, "gcp ambient", load)))
     return found
-
-
-def _once(credentials: Credentials, name: str, load: Callable[[], Headers]) -> Callable[[], Headers]:
-    def cached() -> Headers:
-        headers: Headers = credentials.once(name, load)
-        return headers
-
-    return cached
 
 
 def _in_band(entry: KeyEntry) -> Headers:

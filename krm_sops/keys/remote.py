@@ -52,16 +52,6 @@ class HuaweiKmsKey(RemoteKey):
         return cls(fields.get("key_id", ""), fields.get("enc", ""))
 
 
-class AzureKeyVaultKey(RemoteKey):
-    section: ClassVar[str] = "azure_kv"
-    entry_names: ClassVar[tuple[str, ...]] = ("sops.azure-kv",)
-
-    @classmethod
-    def from_fields(cls, fields: Mapping[str, str]) -> Self:
-        place = f"{fields.get('vault_url', '')}/keys/{fields.get('name', '')}/{fields.get('version', '')}"
-        return cls(place, fields.get("enc", ""))
-
-
 class VaultKey(RemoteKey):
     section: ClassVar[str] = "hc_vault"
     entry_names: ClassVar[tuple[str, ...]] = ("sops.vault-token",)
@@ -73,4 +63,4 @@ class VaultKey(RemoteKey):
 
 
 if TYPE_CHECKING:
-    _: tuple[type[MasterKey], ...] = (AwsKmsKey, HuaweiKmsKey, AzureKeyVaultKey, VaultKey)
+    _: tuple[type[MasterKey], ...] = (AwsKmsKey, HuaweiKmsKey, VaultKey)
