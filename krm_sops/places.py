@@ -43,14 +43,16 @@ class Source:
     """One document: its text, tree, and places.
 
     spans: one for each leaf in walk order, None for a leaf that an alias repeats.  places: by ``id`` of branch or list.
-    is_json: the text is JSON, and so must be whatever is put into it.
+    is_json: the text is JSON, and so must be whatever is put into it.  nodes: collections and scalars, keys among
+    them, after alias expansion.
     """
 
-    __slots__ = ("is_json", "places", "root", "spans", "text")
+    __slots__ = ("is_json", "nodes", "places", "root", "spans", "text")
 
     def __init__(self, text: str, is_json: bool = False) -> None:
         self.text = text
         self.is_json = is_json
+        self.nodes = 0
         self.root: Node = None
         self.spans: list[Span | None] = []
         self.places: dict[int, Place] = {}

@@ -31,6 +31,7 @@ def read(text: str, limits: Limits, nodes: int, outer: int = 0) -> Source:
     try:
         reader = _Reader(source, limits.depth, nodes, outer)
         source.root = reader.document()
+        source.nodes = nodes - reader.nodes_left
     except YAMLError as error:
         problem, line, column = place(error)
         raise StoreError(shown(problem), line=line, column=column) from None

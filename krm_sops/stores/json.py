@@ -35,7 +35,7 @@ def read_source(text: str, limits: Limits, nodes: int) -> Source:
     spans: list[tuple[int, int]] = []
     reader = _Reader(text, spans, limits)
     reader.places = source.places
-    reader.nodes = nodes
+    reader.nodes = reader.nodes_left = nodes
     try:
         source.root, end = reader.value(reader.skip(0), limits.depth)
     except IndexError:
@@ -69,7 +69,7 @@ class _Reader:
         self.text = text
         self.spans = spans
         self.limits = limits
-        self.nodes = limits.document_nodes
+        self.nodes = self.nodes_left = limits.document_nodes
         self.places: dict[int, Place] | None = None
 
     def skip(self, at: int) -> int:
@@ -81,9 +81,9 @@ class _Reader:
 
     def value(self, at: int, depth: int) -> tuple[Node, int]:
         """depth: how many more levels are allowed."""
-        self.nodes -= 1
-        if self.nodes < 0:
-            raise LimitError(f"a document of more than {self.limits.document_nodes} values")
+        self.nodes_left -= 1
+        if self.nodes_left < 0:
+            raise LimitError(f"a document of more than {self.nodes} nodes")
         first = self.text[at]
         if first == "{" or first == "[":
             if not depth:

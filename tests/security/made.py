@@ -113,7 +113,8 @@ def encrypted(plain: dict[str, Any] = PLAIN, **options: Any) -> dict[str, Any]:
         "version": "3.13.3",
         **options,
     }
-    return {**copy.deepcopy(values_encrypted(plain)), "sops": {name: value for name, value in block.items() if value is not None}}
+    given = {name: value for name, value in block.items() if value is not None}
+    return {**copy.deepcopy(values_encrypted(plain)), "sops": given}
 
 
 def yaml(node: Any) -> str:
