@@ -92,8 +92,11 @@ class Http:
         call_seconds: float = 10.0,
         total_seconds: float = 30.0,
         pause: Callable[[float], None] = time.sleep,
+        verify: bool = True,
     ) -> None:
+        """verify: False takes any certificate, which an operator may want of a service of his own."""
         self._env = env
+        self._verify = verify
         self._call_seconds = call_seconds
         self._total_seconds = total_seconds
         self._pause = pause
@@ -221,6 +224,8 @@ class Http:
         with self._context_lock:
             if self._context is None:
                 self._context = _context(self._env)
+                self._context.check_hostname = self._verify
+                self._context.verify_mode = ssl.CERT_REQUIRED if self._verify else ssl.CERT_NONE
             return self._context
 
 

@@ -14,7 +14,7 @@ KEY_TYPES: Registry[type[MasterKey]] = Registry(
     gcp_kms="krm_sops.keys.gcp_kms:GcpKmsKey",
     hckms="krm_sops.keys.remote:HuaweiKmsKey",
     azure_kv="krm_sops.keys.azure_kv:AzureKeyVaultKey",
-    hc_vault="krm_sops.keys.remote:VaultKey",
+    hc_vault="krm_sops.keys.hc_vault:VaultKey",
     pgp="krm_sops.keys.pgp:PgpKey",
     age="krm_sops.keys.age:AgeKey",
 )
