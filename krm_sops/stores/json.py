@@ -83,7 +83,7 @@ class _Reader:
         """depth: how many more levels are allowed."""
         self.nodes_left -= 1
         if self.nodes_left < 0:
-            raise LimitError(f"a document of more than {self.nodes} nodes")
+            raise LimitError(f"a document of more than {self.nodes} values")
         first = self.text[at]
         if first == "{" or first == "[":
             if not depth:

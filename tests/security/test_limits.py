@@ -201,7 +201,7 @@ def test_many_items_that_are_decrypted_count_once_each():
     [
         (Limits(depth=2), "nested deeper"),
         (Limits(document_nodes=10), "nodes"),
-        (Limits(run_nodes=20), "nodes"),
+        (Limits(run_nodes=20), "more than 20 "),
         (Limits(document_bytes=200), "bytes"),
         (Limits(key_entries=0), "key entries"),
         (Limits(input_bytes=10), "input"),
