@@ -22,7 +22,7 @@ import pytest
 from krm_sops.credentials import Credentials, KeyEntry
 from krm_sops.datakey import recover
 from krm_sops.document import EncryptedDocument
-from krm_sops.errors import IntegrityError, KrmSopsError, TagMismatch
+from krm_sops.errors import IntegrityError, KrmSopsError
 from krm_sops.host import Host
 from krm_sops.metadata import Metadata
 from krm_sops.stores import STORES
