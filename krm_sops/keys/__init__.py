@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 KEY_TYPES: Registry[type[MasterKey]] = Registry(
     kms="krm_sops.keys.aws_kms:AwsKmsKey",
     gcp_kms="krm_sops.keys.gcp_kms:GcpKmsKey",
-    hckms="krm_sops.keys.remote:HuaweiKmsKey",
+    hckms="krm_sops.keys.hckms:HuaweiKmsKey",
     azure_kv="krm_sops.keys.azure_kv:AzureKeyVaultKey",
     hc_vault="krm_sops.keys.hc_vault:VaultKey",
     pgp="krm_sops.keys.pgp:PgpKey",

@@ -43,15 +43,6 @@ class AwsKmsKey(RemoteKey):
         return cls(fields.get("arn", "") + (f"+{role}" if role else ""), fields.get("enc", ""))
 
 
-class HuaweiKmsKey(RemoteKey):
-    section: ClassVar[str] = "hckms"
-    entry_names: ClassVar[tuple[str, ...]] = ()
-
-    @classmethod
-    def from_fields(cls, fields: Mapping[str, str]) -> Self:
-        return cls(fields.get("key_id", ""), fields.get("enc", ""))
-
-
 class VaultKey(RemoteKey):
     section: ClassVar[str] = "hc_vault"
     entry_names: ClassVar[tuple[str, ...]] = ("sops.vault-token",)
@@ -63,4 +54,4 @@ class VaultKey(RemoteKey):
 
 
 if TYPE_CHECKING:
-    _: tuple[type[MasterKey], ...] = (AwsKmsKey, HuaweiKmsKey, VaultKey)
+    _: tuple[type[MasterKey], ...] = (AwsKmsKey, VaultKey)
