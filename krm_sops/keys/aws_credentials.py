@@ -144,7 +144,7 @@ def _botocore(host: Host, place: Place, profile: str) -> AwsKeys:
             f"metadata, is not installed ({EXTRA})",
             hint=f"{NO_KEYS_HINT}; or {EXTRA}",
         ) from None
-    if host.env is not os.environ:
+    if host.env != os.environ:  # botocore knows no other environment than the process'
         raise KeyUnavailable("no AWS credentials at hand", hint=NO_KEYS_HINT)
     try:
         session: Any = Session(profile=profile or None)

@@ -33,16 +33,6 @@ class RemoteKey:
         raise KeyUnavailable(f"this version of krm-sops cannot open {self.section} keys yet")
 
 
-class AwsKmsKey(RemoteKey):
-    section: ClassVar[str] = "kms"
-    entry_names: ClassVar[tuple[str, ...]] = ("sops.aws-kms",)
-
-    @classmethod
-    def from_fields(cls, fields: Mapping[str, str]) -> Self:
-        role = fields.get("role")
-        return cls(fields.get("arn", "") + (f"+{role}" if role else ""), fields.get("enc", ""))
-
-
 class VaultKey(RemoteKey):
     section: ClassVar[str] = "hc_vault"
     entry_names: ClassVar[tuple[str, ...]] = ("sops.vault-token",)
@@ -54,4 +44,4 @@ class VaultKey(RemoteKey):
 
 
 if TYPE_CHECKING:
-    _: tuple[type[MasterKey], ...] = (AwsKmsKey, VaultKey)
+    _: type[MasterKey] = VaultKey
