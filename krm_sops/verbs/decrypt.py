@@ -32,7 +32,7 @@ krm-sops decrypt [FILE]: decrypt a file, or stdin, to stdout.
   --filename-override F  take the format from this name; for stdin
   --ignore-mac           decrypt although values may have been added, removed or reordered
   --decryption-order L   key types to try first, as a comma list; also SOPS_DECRYPTION_ORDER. Default: age,pgp
-{KEY_HELP}
+{KEY_HELP}{keys.SERVICE_HELP}
 Example:
   krm-sops decrypt --extract '["stringData"]["password"]' secret.enc.yaml
 """
@@ -47,6 +47,7 @@ FLAGS = {
     "decryption-order": VALUE,
     "help": SWITCH,
     **KEY_FLAGS,
+    **keys.SERVICE_FLAGS,
 }
 
 
@@ -83,6 +84,10 @@ def _decrypt(raw: bytes, path: str, given: Arguments, credentials: Credentials) 
     branches, block = read_encrypted(raw, STORES[source])
     metadata = Metadata.from_branch(block, SOPS_VERBS.key_entries)
     check_version(metadata.version)
+    warnings: list[str] = []
+    keys.serve(metadata, given, warnings)
+    for warning in warnings:
+        cli.say(f"warning: {warning}")
     document = EncryptedDocument(branches, metadata)
     data_key = recover(metadata, credentials, order)
     plain, opened = document.decrypt(data_key, ignore_mac=given.on("ignore-mac"))

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import os
+
 from krm_sops.credentials import Credentials
 from krm_sops.host import Host
-from krm_sops.verbs.flags import UsageError
+from krm_sops.verbs.flags import MANY, SWITCH, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from krm_sops.metadata import Metadata
     from krm_sops.verbs.flags import Arguments
+
+SERVICE_FLAGS = {"keyservice": MANY, "enable-local-keyservice": SWITCH}
+SERVICE_HELP = """\
+  --keyservice ADDRESS   a key service to ask where the keys at hand do not open: tcp://HOST:PORT or unix:///PATH;
+                         repeatable; also SOPS_KEYSERVICE, as a comma list of addresses on this machine
+  --enable-local-keyservice=false
+                         use no keys at hand, only key services; also SOPS_ENABLE_LOCAL_KEYSERVICE
+"""
 
 
 def credentials(given: Arguments, warn: list[str]) -> Credentials:
@@ -29,6 +40,26 @@ def credentials(given: Arguments, warn: list[str]) -> Credentials:
     entries, misnamed = from_folder(host)
     warn += [f"the key folder: {name!r} looks like a key but is ignored for its name" for name in misnamed]
     return Credentials(host, entries, ambient)
+
+
+def serve(metadata: Metadata, given: Arguments, warn: list[str]) -> None:
+    """Let the document's keys be opened by the key services of SERVICE_FLAGS as well.
+
+    warn: gets a line for each service on another host.  Raises UsageError, ConfigError.
+    """
+    by_hand = given.many("keyservice")
+    addresses = by_hand or [text for text in os.environ.get("SOPS_KEYSERVICE", "").split(",") if text]
+    local = given.text("enable-local-keyservice") or os.environ.get("SOPS_ENABLE_LOCAL_KEYSERVICE") or "true"
+    if local not in ("1", "t", "T", "true", "TRUE", "True", "0", "f", "F", "false", "FALSE", "False"):
+        raise UsageError("SOPS_ENABLE_LOCAL_KEYSERVICE is neither true nor false")
+    enabled = local[0] in "1tT"
+    if enabled and not addresses:
+        return
+    from krm_sops.keyservice import KeyService, served
+
+    services = [KeyService(address, by_hand=bool(by_hand)) for address in addresses]
+    warn += [f"{service.address}: data keys come from there unencrypted" for service in services if service.remote]
+    metadata.key_groups = [[served(key, services, local=enabled) for key in group] for group in metadata.key_groups]
 
 
 def _ask(prompt: str) -> str:
