@@ -45,9 +45,15 @@ def main(arguments: list[str]) -> int:
         try:
             lines += explain(files.read(path), path, name, credentials)
         except KrmSopsError as error:
-            lines.append(f"{shown(path)}: {error}")
+            lines.append(f"{_named(path)}: {error}")
             status = 1
     return cli.write_out("".join(f"{line}\n" for line in lines).encode("utf-8", "backslashreplace")) or status
+
+
+def _named(path: str) -> str:
+    """A file's name at the start of a line, where it must not look like a command to a CI system (``::add-mask::``)."""
+    name = shown(path)
+    return name if name[:1].isalnum() or name[:1] in "./_-" else f"./{name}"
 
 
 def explain(raw: bytes, path: str, name: str, credentials: Credentials) -> list[str]:
@@ -55,7 +61,7 @@ def explain(raw: bytes, path: str, name: str, credentials: Credentials) -> list[
     lines: list[str] = []
     blocks = _blocks(raw, name)
     for number, block in enumerate(blocks):
-        where = shown(path) + (f"[{number}]" if len(blocks) > 1 else "")
+        where = _named(path) + (f"[{number}]" if len(blocks) > 1 else "")
         if block is None:
             lines.append(f"{where}: {name}, not encrypted by sops")
             continue

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
+from krm_sops import cli
 from krm_sops.errors import KrmSopsError, shown
 
 TYPE_CHECKING = False
@@ -39,6 +40,7 @@ def _closed() -> bytes:
 def write(path: str, content: bytes) -> None:
     """Replace a file in one step: its mode and owner stay, and at every moment it is the old or the new one.
 
+    A signal waits for that step, so it leaves no temporary file behind.
     Raises FileError (exit 3): not writable, or a link that leads out of its own folder.
     """
     try:
@@ -52,7 +54,7 @@ def _write(path: str, content: bytes) -> None:
 
     folder = os.path.realpath(os.path.dirname(path) or ".")
     target = os.path.realpath(path)
-    if os.path.islink(path) and not target.startswith(folder + "/"):
+    if os.path.islink(path) and not target.startswith(folder.rstrip("/") + "/"):
         raise FileError(f"{shown(path)} is a link that leads out of its folder", 3, hint="name the file itself")
     try:
         old = os.stat(target)
@@ -62,6 +64,20 @@ def _write(path: str, content: bytes) -> None:
         with open(target, "wb") as file:
             file.write(content)
         return
+    import _signal as signals
+
+    mask = signals.pthread_sigmask(signals.SIG_BLOCK, (signals.SIGTERM, signals.SIGINT, signals.SIGHUP))
+    try:
+        _replace(target, content, old)
+        cli.outcome = "the file was written"
+    finally:
+        signals.pthread_sigmask(signals.SIG_SETMASK, mask)
+
+
+def _replace(target: str, content: bytes, old: os.stat_result | None) -> None:
+    """old: the file that gives way."""
+    import stat
+
     beside = os.path.join(os.path.dirname(target), f".{os.path.basename(target)}.{os.getpid()}.tmp")
     descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
