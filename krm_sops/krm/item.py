@@ -38,13 +38,15 @@ class Item:
     """branch: the object.  first: the number of its first leaf in `source`.  edits: (start, end, text), no overlaps.
 
     comments: where its encrypted comments stand, by their texts; None until somebody asks.
+    is_alias: `branch` stands somewhere else in the text.
     """
 
-    __slots__ = ("branch", "comments", "edits", "first", "place", "source")
+    __slots__ = ("branch", "comments", "edits", "first", "is_alias", "place", "source")
 
-    def __init__(self, source: Source, branch: Branch) -> None:
+    def __init__(self, source: Source, branch: Branch, *, is_alias: bool = False) -> None:
         self.source = source
         self.branch = branch
+        self.is_alias = is_alias
         self.place: Place = source.places[id(branch)]
         self.first = self.place.first_leaf
         self.edits: list[tuple[int, int, str]] = []
@@ -177,6 +179,8 @@ class Item:
             if isinstance(value, str) and any("\ud800" <= c <= "\udfff" for c in value):
                 raise InputError("a value that is no UTF-8, which JSON cannot hold", path=path)
             spelled = json_scalar(value)
+            if not spelled.isascii() or "\x7f" in spelled:  # whoever reads it as YAML would not take these as they are
+                spelled = "".join(f"\\u{ord(c):04x}" if _is_special(c) else c for c in spelled)
         else:
             spelled = self._spell(value, span, quoted)
         self.edits.append((span.start, span.end, spelled))
@@ -233,7 +237,9 @@ class Item:
         self.edits.append((dash, span.end, "#" + new))
 
     def cut(self, key: str) -> None:
-        """Take the entry of a top-level key out of the text."""
+        """Take the entry of a top-level key out of the text. Raises InputError where aliases may repeat the item."""
+        if all(span is None or span.anchored for span in self.source.spans[self.first : self.place.after]):
+            raise InputError("an encrypted item with an anchor or alias")
         number = self.branch.number(key)
         assert number is not None
         leaves_nothing = len(self.branch.entries) == 1 and self.place.indent >= 0
@@ -246,6 +252,8 @@ class Item:
         """
         if self.annotation(name) == value:
             return
+        if self.is_alias:
+            raise InputError("an alias of another object, which cannot be changed alone")
         entry = f'"{name}": "{value}"'
         metadata = self._below(self.branch, "metadata")
         if metadata is None:
@@ -271,12 +279,19 @@ class Item:
         self.edits.append((at, at, entry + (", " if place.indent < 0 else "\n" + " " * place.indent)))
 
 
-def _is_comment(text: str) -> bool:
-    """Whether it can be a YAML comment: one line, no control characters."""
-    bad = "\u2028\u2029\ufeff\ufffe\uffff"
-    return not any(
-        (c < " " and c != "\t") or "\x7f" <= c < "\xa0" or "\ud800" <= c <= "\udfff" or c in bad for c in text
+def _is_special(c: str) -> bool:
+    """Whether a character is a control character or a line break to YAML, or may not be in it at all."""
+    return (
+        (c < " " and c != "\t")
+        or "\x7f" <= c < "\xa0"
+        or "\ud800" <= c <= "\udfff"
+        or c in "\u2028\u2029\ufeff\ufffe\uffff"
     )
+
+
+def _is_comment(text: str) -> bool:
+    """Whether it can be a YAML comment."""
+    return not any(map(_is_special, text))
 
 
 def refuse_duplicates(node: Node) -> None:

@@ -43,7 +43,7 @@ _PLAIN_FRAME = b"apiVersion: config.kubernetes.io/v1\nkind: ResourceList\n"
 _LAST_KEYS = (b"functionConfig", b"results", b"apiVersion", b"kind")
 _AFTER_SCALAR = b" \t\n:,]}#"
 _IN_WORD = b"-_./0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-_OBSCURE_KEY = b'"?!&*{['
+_OBSCURE_KEY = b'":?!&*{['
 _TO_NAMES = (b"ame", b"metadata", b"annotations", b",")
 
 
@@ -265,7 +265,7 @@ class _Plain:
             raise NotPlainError
         source = _parsed(self.raw[start : self._stop(number)], self.limits, self.nodes_left, 1)
         root = source.root
-        self.nodes_left -= len(source.spans)
+        self.nodes_left -= source.nodes
         if not isinstance(root, list) or len(root) != 1 or not isinstance(root[0], Branch):
             raise NotPlainError
         item = self.items[number] = Item(source, root[0])
@@ -354,7 +354,9 @@ class _Whole:
         for number, item in enumerate(self._list("items")):
             if not isinstance(item, Branch):
                 raise ResourceListError(f"items[{number}] is no object")
-            self.items.append(Item(self.source, item))
+            start, end = self.source.places[id(root.get("items"))].entries[number]
+            inner = self.source.places[id(item)].entries
+            self.items.append(Item(self.source, item, is_alias=bool(inner) and not start <= inner[0][0] < end))
         self._list("results")
         self.config = _config_item(self.source, root)
 
@@ -364,6 +366,10 @@ class _Whole:
             return []
         if not isinstance(found, list):
             raise ResourceListError(f"{name} is no list")
+        start, end = self.place.entries[self.root.number(name) or 0]
+        elements = self.source.places[id(found)].entries
+        if elements and not start < elements[0][0] < end:
+            raise ResourceListError(f"{name} is an alias")
         return found
 
     def with_key(self, _key: bytes) -> list[Item]:
@@ -379,49 +385,60 @@ class _Whole:
             edits += self._left_out([item in without for item in self.items])
         if self.config is not None and not keep_config:
             edits.append((*cut_entry(text, self.place, self.root.number("functionConfig") or 0), ""))
-        if results:
-            edits.append(self._more_results(results))
-        return self.prefix + edited(text, edits).encode()
+        if not results or self.root.number("results") is not None or self.place.indent < 0:
+            edits += self._more_results(results)
+            return self.prefix + edited(text, edits).encode()
+        from krm_sops.krm.results import in_block
+
+        end = self._end()
+        head = edited(text[:end], edits)
+        margin = " " * self.place.indent
+        new = f"{margin}results:\n{in_block(results, margin)}"
+        return self.prefix + (head + ("" if head.endswith("\n") else "\n") + new + text[end:]).encode()
+
+    def _end(self) -> int:
+        """Where the list ends: at a line of three dots, or with the text."""
+        text = self.source.text
+        return text.find("\n...", self.place.entries[-1][1]) + 1 or len(text)
 
     def _left_out(self, without: list[bool]) -> list[tuple[int, int, str]]:
         """Edits that take items out, in a block list by whole lines, else with a comma."""
         text = self.source.text
         number = self.root.number("items") or 0
-        elements = self.source.places[id(self.root.get("items"))].entries
-        if self.place.indent < 0 or text[self.place.entries[number][1] - 1] == "]":
+        place = self.source.places[id(self.root.get("items"))]
+        elements = place.entries
+        if place.indent < 0:
             return _cut_flow(elements, without)
-        after = self.place.entries[number + 1][0] if number + 1 < len(self.place.entries) else len(text)
-        starts = [dash_line(text, start) for start, _ in elements] + [text.rfind("\n", 0, after) + 1]
+        entries = self.place.entries
+        end = text.rfind("\n", 0, entries[number + 1][0]) + 1 if number + 1 < len(entries) else self._end()
+        starts = [*(dash_line(text, start) for start, _ in elements), end]
         if all(without):
-            return [(self.place.entries[number][0], starts[-1], "items: []\n")]
+            return [(entries[number][0], end, "items: []\n")]
         return [(starts[at], starts[at + 1], "") for at, is_out in enumerate(without) if is_out]
 
-    def _more_results(self, results: Sequence[Result]) -> tuple[int, int, str]:
-        """The edit that adds results to those that are there."""
+    def _more_results(self, results: Sequence[Result]) -> list[tuple[int, int, str]]:
+        """The edits that add results to a field that is there, or to a list in flow style."""
+        if not results:
+            return []
         from krm_sops.krm.results import in_block, in_flow
 
         text = self.source.text
         number = self.root.number("results")
         old = self.root.get("results")
         if old:
-            elements = self.source.places[id(old)].entries
-            at = elements[-1][1]
-            if self.place.indent < 0 or text[self.place.entries[number or 0][1] - 1] == "]":
-                return at, at, f", {in_flow(results)}"
-            line = dash_line(text, elements[0][0])
+            place = self.source.places[id(old)]
+            at = place.entries[-1][1]
+            if place.indent < 0:
+                return [(at, at, f", {in_flow(results)}")]
+            line = dash_line(text, place.entries[0][0])
             margin = " " * (text.index("-", line) - line)
             at = line_end(text, at)
-            return at, at, "\n" + in_block(results, margin)[:-1]
-        if self.place.indent < 0:
-            new = f'"results": [{in_flow(results)}]'
-            at = self.place.entries[-1][1]
-            return (at, at, ", " + new) if number is None else (*self.place.entries[number], new)
-        margin = " " * self.place.indent
-        new = "results:\n" + in_block(results, margin)
+            return [(at, at, "\n" + in_block(results, margin)[:-1])]
+        new = f'"results": [{in_flow(results)}]'
         if number is not None:
-            return *self.place.entries[number], new[:-1]
-        at = text.find("\n...", self.place.entries[-1][1]) + 1 or len(text)
-        return at, at, ("" if text.endswith("\n", 0, at) else "\n") + margin + new
+            return [(*self.place.entries[number], new)]
+        at = self.place.entries[-1][1]
+        return [(at, at, ", " + new)]
 
 
 def _cut_flow(elements: list[tuple[int, int]], without: list[bool]) -> list[tuple[int, int, str]]:
