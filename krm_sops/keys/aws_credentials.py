@@ -142,7 +142,7 @@ def _botocore(host: Host, place: Place, profile: str) -> AwsKeys:
         raise KeyUnavailable(
             "no AWS keys in the environment, and botocore, which reads AWS profiles, SSO, and container and instance "
             f"metadata, is not installed ({EXTRA})",
-            hint=f"{NO_KEYS_HINT}; or {EXTRA}",
+            hint=NO_KEYS_HINT,
         ) from None
     if host.env != os.environ:  # botocore knows no other environment than the process'
         raise KeyUnavailable("no AWS credentials at hand", hint=NO_KEYS_HINT)

@@ -629,3 +629,19 @@ def test_sops_encrypts_and_we_decrypt_and_the_other_way_round(moto: Moto, intern
     again = tmp_path / "again.json"
     again.write_text(json.dumps(encrypted))
     assert sops("decrypt", str(again)) == {"password": "of sops"}
+
+
+@pytest.mark.skipif(SOPS is None, reason="sops is not installed")
+def test_the_example_of_the_page_runs(tmp_path: Path):
+    page = (ROOT / "docs" / "keys-aws.md").read_text()
+    script = page.rpartition("```sh\n")[2].partition("```")[0]
+    bin_ = tmp_path / "bin"
+    bin_.mkdir()
+    (bin_ / "krm-sops").write_text(f'#!/bin/sh\nPYTHONPATH={ROOT} exec {sys.executable} -m krm_sops "$@"\n')
+    (bin_ / "krm-sops").chmod(0o755)
+    folders = [str(bin_), str(Path(sys.executable).parent), str(Path(SOPS or "").parent), os.environ["PATH"]]
+    env = {"PATH": os.pathsep.join(folders), "HOME": str(tmp_path)}
+    done = subprocess.run(
+        ["sh", "-eu", "-c", script], cwd=tmp_path, env=env, capture_output=True, text=True, check=False, timeout=60
+    )
+    assert (done.returncode, done.stdout) == (0, "password: correct horse\n"), done.stderr
