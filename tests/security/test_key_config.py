@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import textwrap
 from base64 import b64encode
@@ -51,7 +52,10 @@ def spelled(config: dict[str, Any], items: list[dict[str, Any]], spelling: str) 
     text = made.resource_list(*items, config=config, config_first=first)
     if spelling == "flow":
         return yaml.safe_dump(
-            {**whole, "items": items, "functionConfig": config}, default_flow_style=True, width=10**6, sort_keys=False
+            {**whole, "items": copy.deepcopy(items), "functionConfig": config},  # no aliases
+            default_flow_style=True,
+            width=10**6,
+            sort_keys=False,
         )
     if spelling == "key in a literal block":
         at = text.find(f'"{KEY}"')

@@ -469,3 +469,50 @@ def test_every_byte_of_an_item_counts_unless_the_format_says_otherwise():
                 continue
             item = yaml.safe_load(output)["items"][0]
             assert of(item) == of(made.PLAIN), (place, bit, text[place - 10 : place + 10])
+
+
+COMMENTED = f"""\
+apiVersion: v1
+kind: Secret
+metadata:
+  name: db
+stringData:
+  #{made.enc(" plain-of-comment", "stringData:", "comment")}
+  user: {made.enc("plain-of-user", "stringData:user:")}
+  # clear comment
+  password: {made.enc("plain-of-password", "stringData:password:")}
+"""
+
+
+def test_comments_are_not_covered_but_never_tell_more_than_they_hold():
+    """S6: a comment may go, move or be forged; an encrypted one opens where it was encrypted, or not at all."""
+    plain = {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": "db"},
+        "stringData": {"user": "plain-of-user", "password": "plain-of-password"},
+    }
+    block = made.yaml({"sops": made.encrypted(plain)["sops"]})
+    comment = made.enc(" plain-of-comment", "stringData:", "comment")
+    moved = COMMENTED.replace(f"  #{comment}\n", "").replace("apiVersion", f"#{comment}\napiVersion")
+    inside = COMMENTED.replace(f"  #{comment}\n", "").replace("  name:", f"  #{comment}\n  name:")
+    altered = COMMENTED.replace(comment, comment.replace("data:", "data:AAAA"))
+    as_value = COMMENTED.replace(f"  #{comment}\n", f"  comment: {comment}\n")
+    retyped = COMMENTED.replace("type:comment", "type:int")
+    for text, tells in (
+        (COMMENTED, True),
+        (COMMENTED.replace(f"  #{comment}\n", ""), False),
+        (COMMENTED.replace("clear comment", "forged comment"), True),
+        (moved, False),
+        (inside, False),
+        (altered, False),
+        (retyped, False),
+    ):
+        output, results, status = made.function(made.resource_list(text + block))
+        assert status == 0, results[0].line()
+        assert yaml.safe_load(output)["items"][0] == plain
+        assert ("plain-of-comment" in output) == tells
+        assert not any("plain-of" in result.line() for result in results)
+    output, results, status = made.function(made.resource_list(as_value + block))
+    assert status == 1
+    assert "plain-of" not in output
