@@ -13,7 +13,6 @@ from __future__ import annotations
 import errno
 import io
 import os
-import random
 import socket
 import ssl
 import time
@@ -139,7 +138,7 @@ class Http:
             except Unreachable as error:
                 failure, wait = error, 0.0
                 again = error.passing and not local
-            wait = max(wait, 0.2 * 2**attempt * (0.5 + random.random() / 2))  # noqa: S311 (spreads, protects nothing)
+            wait = max(wait, 0.2 * 2**attempt * (0.5 + os.urandom(1)[0] / 510))
             if not again or attempt == ATTEMPTS or time.monotonic() + wait >= end:
                 break
             self._pause(wait)
