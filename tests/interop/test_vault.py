@@ -214,7 +214,13 @@ def test_a_workload_logs_in_with_its_service_account_token(
 ) -> None:
     """Row 12, with the real auth method; a fake of the Kubernetes API answers its TokenReview."""
     now = int(time.time())
-    claims = {"aud": [vault.address], "sub": "system:serviceaccount:apps:sops", "nbf": now - 60, "exp": now + 600}
+    claims = {
+        "aud": [vault.address],
+        "sub": "system:serviceaccount:apps:sops",
+        "nbf": now - 60,
+        "exp": now + 600,
+        "kubernetes.io": {"namespace": "apps", "serviceaccount": {"name": "sops", "uid": "1"}},
+    }
     middle = urlsafe_b64encode(json.dumps(claims).encode()).rstrip(b"=").decode()
     head = urlsafe_b64encode(b'{"alg":"RS256","typ":"JWT"}').rstrip(b"=").decode()
     jwt = f"{head}.{middle}.c2lnbmF0dXJl"
