@@ -26,7 +26,7 @@ CREDENTIALS_HINT = (
 )
 _HINTS = {
     401: "the access key is wrong, was disabled, has expired, or this machine's clock is off",
-    403: "give the user or agency kms:cmk:crypto (encrypt and decrypt data) in the key's project",
+    403: "give the user or agency kms:cmk:decrypt (kms:cmk:encrypt to encrypt) in the key's project",
     404: "the key's region, project or id is another",
 }
 

@@ -34,7 +34,8 @@ if TYPE_CHECKING:
     from krm_sops.keys.base import MasterKey
 
 DATA_KEY = bytes(range(32))
-VECTORS = Path(__file__).parent.parent / "vectors" / "cloud"
+ROOT = Path(__file__).parent.parent.parent
+VECTORS = ROOT / "tests" / "vectors" / "cloud"
 PATH = os.environ.get("PATH", "") + ":/root/go/bin"
 
 
@@ -459,7 +460,7 @@ def sops_path() -> str:
 
 
 def program(command: list[str], folder: Path, env: dict[str, str]) -> bytes:
-    known = {"PATH": PATH, "HOME": str(folder), "PYTHONPATH": str(Path(__file__).parent.parent.parent), **env}
+    known = {"PATH": PATH, "HOME": str(folder), "PYTHONPATH": str(ROOT), **env}
     done = subprocess.run(command, cwd=folder, env=known, capture_output=True, check=False, timeout=60)
     assert done.returncode == 0, done.stderr.decode()
     return done.stdout
@@ -521,3 +522,26 @@ branch = read(open(sys.argv[1]).read(), FUNCTION, 1000).root.get("sops")
 key, = Metadata.from_branch(branch, 10).keys()
 print(json.dumps(list(open_key(key, Credentials(Host()), 32))))
 """
+
+
+@pytest.mark.parametrize(
+    ("page", "case"), [("keys-gcp.md", google_case), ("keys-azure.md", azure_case), ("keys-huawei.md", huawei_case)]
+)
+def test_the_example_of_a_page_runs(
+    internet: Internet, tmp_path: Path, page: str, case: Callable[[Internet], Any]
+) -> None:
+    """With the fakes instead of the clouds, and otherwise as it stands there."""
+    _, _, more, _ = case(internet)
+    if "GOOGLE_CREDENTIALS" in more:
+        (tmp_path / "account.json").write_text(more.pop("GOOGLE_CREDENTIALS"))
+    more.pop("AZURE_TENANT_ID", None)
+    more.pop("AZURE_CLIENT_ID", None)
+    text = (ROOT / "docs" / page).read_text()
+    script = text.rpartition("```sh\n")[2].partition("```")[0]
+    (tmp_path / "bin").mkdir()
+    command = tmp_path / "bin" / "krm-sops"
+    command.write_text(f'#!/bin/sh\nexec {sys.executable} -m krm_sops "$@"\n')
+    command.chmod(0o755)
+    path = f"{tmp_path / 'bin'}:{Path(sops_path()).parent}:{PATH}"
+    env = {**internet.env, **more, "PATH": path}
+    assert program(["sh", "-euc", script], tmp_path, env) == b"password: correct horse\n"

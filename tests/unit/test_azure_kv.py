@@ -433,7 +433,7 @@ def test_s13_a_client_id_alone_is_ambient_power() -> None:
     assert parse_qs(urlsplit(http.requests[0].path).query)["client_id"] == [CLIENT]
 
 
-def test_s13_with_an_entry_nothing_ambient_is_used_unless_asked() -> None:
+def test_row_10_s13_with_an_entry_nothing_ambient_is_used_unless_asked() -> None:
     denied = {"error": "invalid_client", "error_description": "AADSTS7000215: Invalid client secret.\r\nTrace ID: 1"}
     http = services(**{IMDS: token, LOGIN: lambda seen: Answer(401, denied)})
     failed = failure(given(http, entry(PRINCIPAL)))

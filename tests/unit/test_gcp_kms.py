@@ -111,7 +111,7 @@ def test_enc_may_have_line_breaks_as_in_go() -> None:
     assert http.requests[0].json() == {"ciphertext": ENC}
 
 
-def test_a_service_account_signs_its_own_token_and_sends_its_key_nowhere() -> None:
+def test_row_8_a_service_account_signs_its_own_token_and_sends_its_key_nowhere() -> None:
     http = FakeHttp(**{KMS: kms})
     GcpKmsKey(ID, ENC).unwrap(given(http, entry(ACCOUNT)))
     assert http.asked == [f"{KMS}/v1/{ID}:decrypt"]
@@ -246,7 +246,7 @@ def test_an_entry_that_is_no_service_account_is_said_without_its_content(content
     assert http.requests == []
 
 
-def test_s13_with_an_entry_nothing_ambient_is_used_unless_asked() -> None:
+def test_row_10_s13_with_an_entry_nothing_ambient_is_used_unless_asked() -> None:
     http = FakeHttp(**{KMS: refused(403, "PERMISSION_DENIED", "no"), METADATA: token()})
     env = {"GOOGLE_OAUTH_ACCESS_TOKEN": "ambient-token"}
     failure(given(http, entry(ACCOUNT), env=env))
