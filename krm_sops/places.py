@@ -44,15 +44,16 @@ class Source:
 
     spans: one for each leaf in walk order, None for a leaf that an alias repeats.  places: by ``id`` of branch or list.
     is_json: the text is JSON, and so must be whatever is put into it.  nodes: collections and scalars, keys among
-    them, after alias expansion.
+    them, after alias expansion.  aliases: where the anchor stands, and where the alias does.
     """
 
-    __slots__ = ("is_json", "nodes", "places", "root", "spans", "text")
+    __slots__ = ("aliases", "is_json", "nodes", "places", "root", "spans", "text")
 
     def __init__(self, text: str, is_json: bool = False) -> None:
         self.text = text
         self.is_json = is_json
         self.nodes = 0
+        self.aliases: list[tuple[int, int]] = []
         self.root: Node = None
         self.spans: list[Span | None] = []
         self.places: dict[int, Place] = {}

@@ -51,7 +51,7 @@ class _Reader:
         self.node_limit = nodes
         self.nodes_left = nodes
         self.end = 0
-        self.anchors: dict[str, tuple[Node, int, int] | None] = {}
+        self.anchors: dict[str, tuple[Node, int, int, int] | None] = {}
 
     def document(self) -> Node:
         self.next()  # stream start
@@ -68,7 +68,7 @@ class _Reader:
     def node(self, event: Any, indent: int, depth: int) -> Node:
         self.nodes_left -= 1
         if self.nodes_left < 0:
-            raise LimitError(f"more than {self.node_limit} nodes in one document")
+            raise LimitError(f"more than {self.node_limit} nodes (the limit run_nodes)")
         try:
             value = event.value
         except AttributeError:
@@ -89,7 +89,7 @@ class _Reader:
         else:
             leaf = resolve_plain(value)
         if anchor is not None:
-            self.anchors[anchor] = (leaf, 1, 1)
+            self.anchors[anchor] = (leaf, 1, 1, start)
         return leaf
 
     def collection(self, event: Any, depth: int) -> Node:
@@ -97,7 +97,7 @@ class _Reader:
         if kind == "AliasEvent":
             return self.alias(event)
         if depth >= self.depth + self.outer:
-            raise LimitError(f"collections nested deeper than {self.depth}")
+            raise LimitError(f"collections nested deeper than {self.depth} (the limit depth)")
         anchor = event.anchor
         leaves, nodes = len(self.spans), self.nodes_left
         if anchor is not None:
@@ -105,7 +105,8 @@ class _Reader:
             self.inside_anchor += 1
         found = self.mapping(event, depth + 1) if kind == "MappingStartEvent" else self.sequence(event, depth + 1)
         if anchor is not None:
-            self.anchors[anchor] = (found, len(self.spans) - leaves, nodes - self.nodes_left)
+            start = event.start_mark.index
+            self.anchors[anchor] = (found, len(self.spans) - leaves, nodes - self.nodes_left, start)
             self.inside_anchor -= 1
         return found
 
@@ -114,10 +115,11 @@ class _Reader:
         self.end = event.end_mark.index
         if known is None:
             raise InputError(f"the alias *{shown(event.anchor, 40)} has no anchor, or is inside it")
-        value, leaves, nodes = known
+        value, leaves, nodes, start = known
+        self.source.aliases.append((start, event.start_mark.index))
         self.nodes_left -= nodes
         if self.nodes_left < 0:
-            raise LimitError(f"more than {self.node_limit} nodes in one document after alias expansion")
+            raise LimitError(f"more than {self.node_limit} nodes after alias expansion (the limit run_nodes)")
         self.spans.extend([None] * leaves)
         return value
 

@@ -110,8 +110,11 @@ class Item:
         start, end = self.place.entries[0]
         return self.source.text[span.start : span.end] if span and not span.style and start < span.end <= end else ""
 
-    def injected_leaves(self) -> list[int]:
-        """Numbers, counted within this item, of the annotation leaves that an orchestrator added."""
+    def injected_leaves(self, added: str = "") -> list[int]:
+        """Numbers, counted within this item, of the annotation leaves that an orchestrator added.
+
+        added: an annotation that was added too.
+        """
         metadata = self._below(self.branch, "metadata")
         annotations = self._below(metadata, "annotations") if metadata else None
         if annotations is None:
@@ -121,7 +124,7 @@ class Item:
         for entry in annotations.entries:
             if isinstance(entry.value, (Branch, list)):
                 return []
-            if is_injected(str(entry.key)) and not str(entry.value).startswith("ENC["):
+            if (is_injected(str(entry.key)) or entry.key == added) and not str(entry.value).startswith("ENC["):
                 found.append(at)
             at += 1
         return found
@@ -191,13 +194,14 @@ class Item:
         if isinstance(value, str) and "\n" in value:
             quoted = False
             # A block takes whole lines, and one that ends with empty lines would also take those that follow it.
-            if self._is_followed(span.end) or value == "\n" or value.endswith("\n\n"):
+            if not self._is_end_of_line(span.end) or value == "\n" or value.endswith("\n\n"):
                 return flow_scalar(value)
         return flow_scalar(value) if span.indent < 0 else scalar_text(value, indent=span.indent + 2, quoted=quoted)
 
-    def _is_followed(self, at: int) -> bool:
-        """Whether there is more in this line, such as a comment."""
-        return bool(self.source.text[at : line_end(self.source.text, at)].strip())
+    def _is_end_of_line(self, at: int) -> bool:
+        """Whether nothing follows but a line break, which a block needs."""
+        end = line_end(self.source.text, at)
+        return end < len(self.source.text) and not self.source.text[at:end].strip()
 
     def put_comment(self, old: str, new: str, path: tuple[str, ...]) -> None:
         """Replace the text of a comment that is ciphertext; of several that are alike, the next one."""

@@ -15,7 +15,7 @@ What makes an item interesting is a top-level key ``sops``. It needs these four 
 alias in the position of a key; all of these make a piece a candidate (S17).
 
 Where the two differ: a piece that is no candidate is not read, so that it may be no YAML at all, or nested too deeply.
-It leaves as it came, and whoever reads the list next will say so.
+It leaves as it came, and whoever reads the list next will say so. Nor does it count for limits.
 """
 
 from __future__ import annotations
@@ -274,17 +274,19 @@ class _Plain:
         return item
 
     def write(self, results: Sequence[Result], without: list[Item], keep_config: bool, changed: bool) -> bytes:
-        edits: list[tuple[int, int, bytes]] = []
-        for number, item in self.items.items():
-            if item in without:
-                edits.append((self.starts[number], self._stop(number), b""))
-            elif changed and item.edits:
-                new = edited(item.source.text, item.edits).encode()
-                edits.append((self.starts[number], self._stop(number), new))
-        if len(set(without)) == len(self.starts):
+        edits = [
+            (self.starts[number], self._stop(number), b"") for number, item in self.items.items() if item in without
+        ]
+        if len(edits) == len(self.starts):
             edits = [(self.head, self.end, b"items: []\n")]
         if self.config is not None and not keep_config:
             edits.append(self._config_cut())
+        if b"*" in self.raw and any(b"&" in self.raw[start:stop] for start, stop, _ in edits):
+            raise NotPlainError  # an alias may repeat what is left out
+        for number, item in self.items.items():
+            if changed and item.edits and item not in without:
+                new = edited(item.source.text, item.edits).encode()
+                edits.append((self.starts[number], self._stop(number), new))
         out: list[bytes | memoryview] = []
         view = memoryview(self.raw)
         at = 0
@@ -380,11 +382,11 @@ class _Whole:
 
     def write(self, results: Sequence[Result], without: list[Item], keep_config: bool, changed: bool) -> bytes:
         text = self.source.text
-        edits = [edit for item in self.items if changed and item not in without for edit in item.edits]
-        if without:
-            edits += self._left_out([item in without for item in self.items])
+        edits = self._left_out([item in without for item in self.items]) if without else []
         if self.config is not None and not keep_config:
             edits.append((*cut_entry(text, self.place, self.root.number("functionConfig") or 0), ""))
+        self._refuse_aliases_of(edits)
+        edits += [edit for item in self.items if changed and item not in without for edit in item.edits]
         if not results or self.root.number("results") is not None or self.place.indent < 0:
             edits += self._more_results(results)
             return self.prefix + edited(text, edits).encode()
@@ -395,6 +397,13 @@ class _Whole:
         margin = " " * self.place.indent
         new = f"{margin}results:\n{in_block(results, margin)}"
         return self.prefix + (head + ("" if head.endswith("\n") else "\n") + new + text[end:]).encode()
+
+    def _refuse_aliases_of(self, cuts: list[tuple[int, int, str]]) -> None:
+        """Raises ResourceListError where something that stays repeats something that goes."""
+        for anchor, alias in self.source.aliases:
+            gone = [any(start <= at < end for start, end, _ in cuts) for at in (anchor, alias)]
+            if gone == [True, False]:
+                raise ResourceListError("an alias repeats what must be left out, such as a key")
 
     def _end(self) -> int:
         """Where the list ends: at a line of three dots, or with the text."""
