@@ -269,14 +269,14 @@ def _managed_identity(host: Host, suffix: str, client_id: str) -> Headers:
         headers = {"Metadata": "true"}
     try:
         response = host.http.request("GET", url, headers, local=True)
+        return _bearer(response, "the managed identity")
     except KeyUnavailable as error:
-        raise KeyUnavailable(f"no Azure credentials are set, and {error.message}", hint=CREDENTIALS_HINT) from None
-    return _bearer(
-        response, "the managed identity", "let the workload have an identity, and name it in AZURE_CLIENT_ID"
-    )
+        raise KeyUnavailable(
+            f"no secret, certificate or federated token is set, and {error.message}", hint=CREDENTIALS_HINT
+        ) from None
 
 
-def _bearer(response: Response, who: str, hint: str) -> Headers:
+def _bearer(response: Response, who: str, hint: str = "") -> Headers:
     found = response.json()
     token = text_at(found, "access_token")
     if response.status != 200 or not token:

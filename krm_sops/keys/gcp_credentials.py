@@ -227,13 +227,13 @@ def _from_metadata_server(host: Host) -> Headers:
     url = f"http://{server}/computeMetadata/v1/instance/service-accounts/default/token"
     try:
         response = host.http.request("GET", url, {"Metadata-Flavor": "Google"}, local=True)
+        if response.headers.get("metadata-flavor") != "Google":
+            raise KeyUnavailable("what answers for the metadata server is none")
+        return _bearer(_token(response, "access_token", "the metadata server"))
     except KeyUnavailable as error:
         from krm_sops.keys.gcp_kms import CREDENTIALS_HINT
 
         raise KeyUnavailable(f"no Google credentials are set, and {error.message}", hint=CREDENTIALS_HINT) from None
-    if response.headers.get("metadata-flavor") != "Google":
-        raise KeyUnavailable("no Google credentials are set, and what answers for the metadata server is none")
-    return _bearer(_token(response, "access_token", "the metadata server", "let the workload have a service account"))
 
 
 def _token(response: Response, name: str, who: str, hint: str = "") -> str:

@@ -22,7 +22,7 @@ _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 _NAME = _LETTERS + _LETTERS.upper() + "0123456789-"
 CREDENTIALS_HINT = (
     "set HUAWEICLOUD_SDK_AK, HUAWEICLOUD_SDK_SK and HUAWEICLOUD_SDK_PROJECT_ID where the function runs, or mount a "
-    "profile file and name it in HUAWEICLOUD_SDK_CREDENTIALS_FILE"
+    "profile file and name it in HUAWEICLOUD_SDK_CREDENTIALS_FILE; on Huawei Cloud let the server have an agency"
 )
 _HINTS = {
     401: "the access key is wrong, was disabled, has expired, or this machine's clock is off",

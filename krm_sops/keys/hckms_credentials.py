@@ -103,14 +103,14 @@ def _from_metadata_service(host: Host) -> AccessKey:
         response = http.request("PUT", f"{_METADATA}/meta-data/latest/api/token", ttl, local=True)
         headers = {"X-Metadata-Token": response.body.decode("ascii", "replace")} if response.status == 200 else {}
         response = http.request("GET", f"{_METADATA}/openstack/latest/securitykey", headers, local=True)
+        found = response.json()
+        access, secret, token = (text_at(found, "credential", name) for name in ("access", "secret", "securitytoken"))
+        if response.status != 200 or not access or not secret:
+            raise refusal("the metadata service", response, "")
     except KeyUnavailable as error:
         raise KeyUnavailable(
             f"no Huawei Cloud credentials are set, and {error.message}", hint=CREDENTIALS_HINT
         ) from None
-    found = response.json()
-    access, secret, token = (text_at(found, "credential", name) for name in ("access", "secret", "securitytoken"))
-    if response.status != 200 or not access or not secret:
-        raise refusal("the metadata service", response, "", "let the server have an agency with rights on the key")
     return AccessKey(access, secret, token, host.env.get("HUAWEICLOUD_SDK_PROJECT_ID", ""))
 
 

@@ -522,7 +522,7 @@ def test_a_managed_identity_of_app_service() -> None:
 
 def test_no_credentials_anywhere_says_what_would_help() -> None:
     failed = failure(given(services()))
-    assert "no Azure credentials are set" in failed.message
+    assert "no secret, certificate or federated token is set" in failed.message
     assert "az login is not used" in failed.hint
 
 

@@ -294,3 +294,10 @@ def test_an_empty_enc_is_refused_before_anything_is_asked() -> None:
     http = FakeHttp(**{KMS: kms})
     assert failure(given(http), ID, "").message == "enc is empty"
     assert http.requests == []
+
+
+def test_a_server_without_an_agency_says_what_would_help() -> None:
+    http = FakeHttp(**{METADATA: lambda seen: Answer(403, b"Please configure Cloud Service Agency first")})
+    failed = failure(given(http, {}))
+    assert failed.message.startswith("no Huawei Cloud credentials are set, and the metadata service: denied (HTTP 403)")
+    assert "agency" in failed.hint
