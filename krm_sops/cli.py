@@ -12,19 +12,23 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from krm_sops.policy import Flags
+
 VERBS: Registry[Callable[[list[str]], int]] = Registry(
     decrypt="krm_sops.verbs.decrypt:main",
     filestatus="krm_sops.verbs.filestatus:main",
     explain="krm_sops.verbs.explain:main",
 )
+_WITH_FLAGS: Registry[Callable[[list[str]], int]] = Registry(function="krm_sops.verbs.function:main")
 
 HELP = """\
 krm-sops decrypts SOPS documents: as a KRM function for kustomize and kpt, and on the command line.
 
 Usage:
-  krm-sops                      read a ResourceList on stdin, write it decrypted to stdout (KRM function)
+  krm-sops [FLAG...]            read a ResourceList on stdin, write it decrypted to stdout (KRM function)
   krm-sops decrypt [FILE]       decrypt one file as sops does; without FILE, stdin
   krm-sops explain [FILE...]    say per document who can open it and which keys are at hand; needs no key
+  krm-sops explain --policy     say what the operator allows, and where each line of it comes from
   krm-sops filestatus FILE      print {"encrypted":true} or {"encrypted":false}
   krm-sops VERB --help          the flags of a verb
   krm-sops --version
@@ -38,6 +42,16 @@ As a function, the functionConfig is one of
 
 Keys are taken from the functionConfig, the key Secret it names among the items, the folder KRM_SOPS_KEY_DIR
 (default /keys), and, where these hold none of a type, from the places where sops looks.
+
+Flags of the function. They come after /etc/krm-sops/policy.yaml; a functionConfig can only ask for less:
+  --strict                      warnings are errors
+  --mac MODE                    strict, auto or tags: how MACs are checked, at least
+  --ambient WHEN                never, auto or always: whether keys are looked for where sops looks, at most
+  --key-file FILE               an age identity file, an OpenPGP secret key ring or an SSH private key; repeatable.
+                                Only these are tried then, unless --ambient always
+  --limit NAME=NUMBER           input_bytes, document_bytes, depth, document_nodes, run_nodes, key_entries, run_seconds,
+                                remote_calls, call_seconds or retry_seconds; repeatable
+  --max-remote-calls NUMBER     calls of key services at once: the limit remote_calls
 
 Example:
   kpt fn eval PACKAGE --exec krm-sops --fn-config key-secret.yaml -o unwrap
@@ -86,8 +100,6 @@ def main(argv: list[str]) -> int:
 def _dispatch(arguments: list[str]) -> int:
     first = arguments[0] if arguments else ""
     if not arguments:
-        if _is_terminal(0):
-            return write_out(HELP.encode())
         return run_function()
     if first in ("--help", "-h", "help"):
         return write_out(HELP.encode())
@@ -97,19 +109,31 @@ def _dispatch(arguments: list[str]) -> int:
         return write_out(f"krm-sops {__version__}\n".encode())
     if first in VERBS:
         return VERBS[first](arguments[1:])
-    say(f"error: unknown verb or flag {shown(first, 60)!r}")
+    if first.startswith("-"):
+        return _WITH_FLAGS["function"](arguments)
+    say(f"error: unknown verb {shown(first, 60)!r}")
     say(f"hint: verbs: {', '.join(VERBS)}; see krm-sops --help")
     return 1
 
 
-def run_function() -> int:
+def run_function(flags: Flags | None = None) -> int:
     """ResourceList on stdin -> ResourceList on stdout; what went wrong also on stderr, as kustomize drops results."""
+    if _is_terminal(0):
+        return write_out(HELP.encode())
     from krm_sops.functions import run
     from krm_sops.host import Host
     from krm_sops.limits import FUNCTION
 
-    _limit_time(FUNCTION.run_seconds)
-    output, results, status = run(read_in(FUNCTION.input_bytes), Host(), FUNCTION)
+    limits = FUNCTION.changed(flags.limits) if flags else FUNCTION
+    _limit_time(limits.run_seconds)
+    host = Host(set_alarm=_limit_time)
+    raw = read_in(limits.input_bytes)
+    if len(raw) > limits.input_bytes:
+        from krm_sops.policy import in_force
+
+        limits = in_force(host, limits, flags).limits  # which may allow more
+        raw += read_in(limits.input_bytes - len(raw))
+    output, results, status = run(raw, host, limits, flags)
     for result in results:
         if result.severity != "info":
             say(f"{result.severity}: {result.line()}")
@@ -118,6 +142,8 @@ def run_function() -> int:
     return write_out(output) or status
 
 
+_seconds = 0
+"""How long this run may take; 0 before that is known."""
 outcome = "nothing was written"
 """What became of the output so far, for whoever reads why the process ended."""
 
@@ -154,6 +180,8 @@ def _guard_process() -> None:
 
 
 def _limit_time(seconds: int) -> None:
+    """End the run after `seconds` of it; what has passed under an earlier limit counts."""
+    global _seconds
     import _signal as signals
 
     def stop(_number: int, _frame: object) -> None:
@@ -161,7 +189,9 @@ def _limit_time(seconds: int) -> None:
         posix._exit(1)
 
     signals.signal(signals.SIGALRM, stop)
-    signals.alarm(seconds)
+    passed = _seconds - signals.alarm(0) if _seconds else 0
+    _seconds = seconds
+    signals.alarm(max(1, seconds - passed))
 
 
 def _is_terminal(descriptor: int) -> bool:

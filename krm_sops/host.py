@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import posix  # what `os` is made of, without its half millisecond
 
+from krm_sops.limits import FUNCTION
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
     from subprocess import Popen
 
     from krm_sops.http import Http
+    from krm_sops.limits import Limits
 
 
 def _environment() -> dict[str, str]:
@@ -23,6 +26,22 @@ def _environment() -> dict[str, str]:
     }
 
 
+def _open_unlinked(path: str, flags: int) -> int:
+    """A descriptor of a file, whose folders are opened one by one. Raises OSError for a link anywhere."""
+    *folders, name = path.strip("/").split("/")
+    folder = posix.open("/", posix.O_RDONLY | posix.O_CLOEXEC)
+    try:
+        for part in folders:
+            inner = posix.open(
+                part, posix.O_RDONLY | posix.O_CLOEXEC | posix.O_NOFOLLOW | posix.O_DIRECTORY, dir_fd=folder
+            )
+            posix.close(folder)
+            folder = inner
+        return posix.open(name, flags | posix.O_NOFOLLOW, dir_fd=folder)
+    finally:
+        posix.close(folder)
+
+
 class Host:
     def __init__(
         self,
@@ -30,31 +49,65 @@ class Host:
         env: Mapping[str, str] | None = None,
         files: Mapping[str, bytes] | None = None,
         ask: Callable[[str], str] | None = None,
-        commands: bool = False,
+        commands: bool | Collection[str] = False,
         http: Http | None = None,
+        set_alarm: Callable[[int], None] | None = None,
     ) -> None:
         """env: None is the process environment.  files: None is the real file system.
 
         ask: prompts a person for a passphrase; None where there is nobody to ask.
-        commands: whether gpg, the `*_CMD` variables and age plugins may be started (contract: the sops verbs only).
+        commands: whether gpg, the `*_CMD` variables and age plugins may be started; or the names of those that may.
         http: how services are called; None is the network, as `env` describes it.
+        set_alarm: ends the run when it has taken so many seconds.
         """
         self.env: Mapping[str, str] = _environment() if env is None else env
         self.ask = ask
         self.commands = commands
+        self.set_alarm = set_alarm
+        self.limits: Limits = FUNCTION
+        self.check_service: Callable[[str, str, int], None] | None = None
+        """Raises KeyUnavailable for a (scheme, host, port) that the operator does not allow."""
+        self.vaults: Sequence[str] | None = None
+        """The addresses of Vault servers that the operator allows, where the policy has some."""
         self._files = files
         self._http = http
+
+    def may_start(self, program: str) -> bool:
+        """program: "gpg", a `*_CMD` variable, or "age-plugin-NAME"."""
+        return self.commands if isinstance(self.commands, bool) else program in self.commands
 
     @property
     def http(self) -> Http:
         if self._http is None:
-            from krm_sops.http import Http
-
-            self._http = Http(self.env)
+            self._http = self.client(self.env)
         return self._http
 
-    def read(self, path: str, limit: int = 16 << 20) -> bytes:
-        """The whole file, at most `limit` bytes. Raises OSError, also for more bytes and for no regular file."""
+    def client(self, env: Mapping[str, str], *, verify: bool = True) -> Http:
+        """A client of its own, under the operator's limits; `http` is what most calls share."""
+        from krm_sops.http import Http
+
+        limits = self.limits
+        return Http(
+            env,
+            call_seconds=limits.call_seconds,
+            total_seconds=limits.retry_seconds,
+            verify=verify,
+            check=self.check_service,
+        )
+
+    def resolved(self, path: str) -> str:
+        """The absolute path without links and dots. Nothing is opened for it."""
+        import os
+
+        if self._files is not None:
+            return os.path.normpath(os.path.join("/", path))
+        return os.path.realpath(path)
+
+    def read(self, path: str, limit: int = 16 << 20, *, follow: bool = True) -> bytes:
+        """The whole file, at most `limit` bytes. Raises OSError, also for more bytes and for no regular file.
+
+        follow: False for an absolute path, of which no component may be a link.
+        """
         if self._files is not None:
             try:
                 return self._files[path]
@@ -62,7 +115,8 @@ class Host:
                 raise FileNotFoundError(2, "No such file or directory", path) from None
         import stat
 
-        descriptor = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC | posix.O_NONBLOCK)
+        flags = posix.O_RDONLY | posix.O_CLOEXEC | posix.O_NONBLOCK
+        descriptor = posix.open(path, flags) if follow else _open_unlinked(path, flags)
         with open(descriptor, "rb") as file:
             if not stat.S_ISREG(posix.fstat(descriptor).st_mode):
                 raise OSError(22, "Not a regular file", path)

@@ -92,9 +92,14 @@ class Http:
         total_seconds: float = 30.0,
         pause: Callable[[float], None] = time.sleep,
         verify: bool = True,
+        check: Callable[[str, str, int], None] | None = None,
     ) -> None:
-        """verify: False takes any certificate, which an operator may want of a service of his own."""
+        """verify: False takes any certificate, which an operator may want of a service of his own.
+
+        check: raises KeyUnavailable for a (scheme, host, port) that must not be called.
+        """
         self._env = env
+        self._check = check
         self._verify = verify
         self._call_seconds = call_seconds
         self._total_seconds = total_seconds
@@ -122,6 +127,8 @@ class Http:
         Raises Unreachable; at once, for as long again, where an origin has just had all its tries (S23).
         """
         target = _Target(url, local)
+        if self._check is not None:
+            self._check(*target.origin)
         until, failure = self._dead.get(target.origin, (0.0, None))
         if failure is not None and time.monotonic() < until:
             raise Unreachable(failure.message, hint=failure.hint)
@@ -281,16 +288,16 @@ class _Connection:
         try:
             self._sock.settimeout(_left(deadline))
             self._sock.sendall(request)
-            answer = HTTPResponse(_Answer(self._sock, deadline), method=method)  # type: ignore[arg-type]
-            answer.begin()
-            if answer.length is not None and answer.length > LARGEST_BODY:
-                raise _TooLarge
-            body = answer.read() if answer.length is not None else answer.read(LARGEST_BODY + 1)
-            if len(body) > LARGEST_BODY:
-                raise _TooLarge
-            headers = {name.lower(): value for name, value in answer.getheaders()}
-            self.reusable = not answer.will_close
-            return Response(answer.status, headers, body)
+            with HTTPResponse(_Answer(self._sock, deadline), method=method) as answer:  # type: ignore[arg-type]
+                answer.begin()
+                if answer.length is not None and answer.length > LARGEST_BODY:
+                    raise _TooLarge
+                body = answer.read() if answer.length is not None else answer.read(LARGEST_BODY + 1)
+                if len(body) > LARGEST_BODY:
+                    raise _TooLarge
+                headers = {name.lower(): value for name, value in answer.getheaders()}
+                self.reusable = not answer.will_close
+                return Response(answer.status, headers, body)
         finally:
             if not self.reusable:
                 self.close()
@@ -349,8 +356,8 @@ class _Proxy:
         place = f"{host}:{target.port}"
         sock.settimeout(_left(deadline))
         sock.sendall(f"CONNECT {place} HTTP/1.1\r\nHost: {place}\r\n{self._authorization}\r\n".encode("ascii"))
-        answer = HTTPResponse(_Answer(sock, deadline), method="CONNECT")  # type: ignore[arg-type]
-        answer.begin()
+        with HTTPResponse(_Answer(sock, deadline), method="CONNECT") as answer:  # type: ignore[arg-type]
+            answer.begin()
         if answer.status != 200:
             raise Unreachable(
                 f"{shown(target.authority)} is unreachable{target.via}: it answered {answer.status}",
@@ -399,7 +406,8 @@ def _explained(error: Exception, target: _Target, seconds: float) -> Exception:
     elif isinstance(error, ssl.SSLError):
         why, passing = f"TLS failed ({shown(error.reason or error.strerror or 'broken', 60)})", False
     elif isinstance(error, TimeoutError):
-        why = f"no answer within {seconds:g} s (timeout)"
+        name = "" if target.local else ", the limit call_seconds or retry_seconds"
+        why = f"no answer within {seconds:g} s (timeout{name})"
     elif isinstance(error, socket.gaierror):
         why = f"its name cannot be resolved (DNS: {shown(error.strerror, 60)})"
         passing = error.errno == socket.EAI_AGAIN

@@ -49,10 +49,10 @@ def from_text(data: bytes, name: str, origin: str) -> KeyEntry:
     return KeyEntry("pgp" if is_pgp else "age", name, data, origin)
 
 
-def from_file(path: str, host: Host, origin: str) -> KeyEntry:
-    """Raises ConfigError."""
+def from_file(path: str, host: Host, origin: str, *, follow: bool = True) -> KeyEntry:
+    """follow: as in Host.read. Raises ConfigError."""
     try:
-        data = host.read(path, _KEY_FILE_LIMIT)
+        data = host.read(path, _KEY_FILE_LIMIT, follow=follow)
     except OSError as error:
         raise ConfigError(
             f"cannot read the key file {shown(path)}: {error.strerror or 'unreadable'}",
@@ -63,20 +63,20 @@ def from_file(path: str, host: Host, origin: str) -> KeyEntry:
     return from_text(data, path, origin)
 
 
-def from_folder(host: Host) -> tuple[list[KeyEntry], list[str]]:
-    """The mounted key folder: `KRM_SOPS_KEY_DIR`, else /keys, which may be absent.
+def from_folder(host: Host, template: str = "") -> tuple[list[KeyEntry], list[str]]:
+    """The mounted key folder: `template`, else `KRM_SOPS_KEY_DIR`, else /keys, which may be absent.
 
-    ``{NAME}`` in the variable stands for an environment variable that must be one path component.
+    ``{NAME}`` in a template stands for an environment variable that must be one path component.
     Raises ConfigError: a folder that was named but is not there, a component that is none.
     """
-    given = host.env.get("KRM_SOPS_KEY_DIR", "")
+    given = template or host.env.get("KRM_SOPS_KEY_DIR", "")
     folder = _substituted(given, host) if given else KEY_DIR
     try:
         names = [name for name in host.list(folder) if not name.startswith(".")]
     except OSError as error:
         if not given:
             return [], []
-        raise ConfigError(f"the key folder {shown(folder)} of KRM_SOPS_KEY_DIR: {error.strerror}") from None
+        raise ConfigError(f"the key folder {shown(folder)} cannot be listed: {error.strerror}") from None
     entries = []
     for name in names:
         try:
@@ -99,7 +99,7 @@ def _substituted(template: str, host: Host) -> str:
         value = host.env.get(name, "")
         if not brace or value in ("", ".", "..") or "/" in value or "\0" in value:
             raise ConfigError(
-                f"KRM_SOPS_KEY_DIR asks for {{{shown(name, 60)}}}, which is not set to one path component"
+                f"the key folder {shown(template)} needs {{{shown(name, 60)}}}, which is not set to one path component"
             )
         done += before + value
     return done + rest

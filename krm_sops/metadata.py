@@ -55,7 +55,7 @@ class Metadata:
             len(branch.entries) > 1 << 16
             or sum(len(v) for v in fields.values() if isinstance(v, list)) > key_entry_limit
         ):
-            raise LimitError(f"more than {key_entry_limit} key entries in one document")
+            raise LimitError(f"more than {key_entry_limit} key entries in one document (the limit key_entries)")
         return cls(
             lastmodified=_instant(_text(fields.get("lastmodified"), "lastmodified")),
             mac=_text(fields.get("mac"), "mac"),
@@ -160,5 +160,5 @@ def _key_groups(fields: dict[str, Node], limit: int) -> list[KeyGroup]:
     if not count:
         raise MetadataError("no keys found in the sops metadata")
     if count > limit:
-        raise LimitError(f"{count} key entries in one document (at most {limit})")
+        raise LimitError(f"{count} key entries in one document, more than {limit} (the limit key_entries)")
     return groups

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from krm_sops.errors import ConfigError, KrmSopsError, ResourceListError, shown
+from krm_sops.errors import ConfigError, KrmSopsError, LimitError, PolicyError, ResourceListError, shown
 from krm_sops.krm.item import refuse_duplicates
 from krm_sops.krm.resourcelist import NotPlainError, ResourceList
 from krm_sops.registry import Registry
@@ -15,8 +15,11 @@ if TYPE_CHECKING:
     from krm_sops.krm.item import Item
     from krm_sops.krm.results import Result
     from krm_sops.limits import Limits
+    from krm_sops.policy import Flags, Policy
 
-FUNCTIONS: Registry[Callable[[ResourceList, Host], Answer]] = Registry(
+    Function = Callable[[ResourceList, Host, Policy | None], "Answer"]
+
+FUNCTIONS: Registry[Function] = Registry(
     SopsDecrypt="krm_sops.functions.decrypt:run",
 )
 GROUP_VERSION = "krm-sops.dev/v1alpha1"
@@ -39,7 +42,7 @@ class FunctionError(KrmSopsError):
         self.answer = answer
 
 
-def function_for(config: Item | None) -> Callable[[ResourceList, Host], Answer]:
+def function_for(config: Item | None) -> Function:
     """Raises ConfigError for a kind that is none of ours."""
     kind = config.kind if config else ""
     version = config.field("apiVersion") if config else ""
@@ -54,27 +57,53 @@ def function_for(config: Item | None) -> Callable[[ResourceList, Host], Answer]:
     )
 
 
-def run(raw: bytes, host: Host, limits: Limits) -> tuple[bytes, list[Result], int]:
+def run(raw: bytes, host: Host, limits: Limits, flags: Flags | None = None) -> tuple[bytes, list[Result], int]:
     """The whole program: ResourceList bytes in; ResourceList bytes, what to say, and the exit status out.
 
+    limits: the defaults, for what is read before the policy is.
     Fails closed: on an error all items leave exactly as they came, those that bear keys left out.
-    Raises ResourceListError, LimitError where there is no list to answer in.
+    Raises ResourceListError, LimitError, PolicyError where there is no list to answer in.
     """
-    try:
-        return _run(ResourceList(raw, limits), host)
-    except NotPlainError:
-        pass
-    return _run(ResourceList(raw, limits, exact=True), host)
+    policy: Policy | None = None
+    exact = False
+    while True:
+        try:
+            given = ResourceList(raw, policy.limits if policy else limits, exact=exact)
+            if policy is None and given.encrypted():
+                try:
+                    policy = _policy(host, limits, flags)
+                except PolicyError as error:
+                    return _run(given, host, error)
+                if policy.limits != limits:
+                    continue
+            return _run(given, host, policy)
+        except NotPlainError:
+            exact = True
+        except LimitError:
+            if policy is not None:
+                raise
+            policy = _policy(host, limits, flags)  # it may allow more
 
 
-def _run(given: ResourceList, host: Host) -> tuple[bytes, list[Result], int]:
-    if given.config is None and not given.encrypted():
+def _policy(host: Host, limits: Limits, flags: Flags | None) -> Policy:
+    from krm_sops.policy import in_force
+
+    policy = in_force(host, limits, flags)
+    policy.apply_to(host)
+    return policy
+
+
+def _run(given: ResourceList, host: Host, policy: Policy | PolicyError | None) -> tuple[bytes, list[Result], int]:
+    """policy: None where nothing is encrypted; the error where there is one that cannot be used."""
+    if given.config is None and policy is None:
         return given.raw, [], 0  # nothing to do, so nothing more is imported
     answer = Answer()
     try:
+        if isinstance(policy, PolicyError):
+            raise policy
         if given.config is not None:
             refuse_duplicates(given.config.branch)
-        answer = function_for(given.config)(given, host)
+        answer = function_for(given.config)(given, host, policy)
     except FunctionError as error:
         answer = error.answer
     except ResourceListError:

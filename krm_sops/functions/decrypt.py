@@ -7,20 +7,21 @@ left aside (detached) while values and MAC are checked. They are never evidence 
 
 from __future__ import annotations
 
-from krm_sops.errors import ConfigError, KrmSopsError, LimitError, PolicyError, shown
+from krm_sops.errors import ConfigError, KrmSopsError, PolicyError, shown
 from krm_sops.functions import Answer, FunctionError
 from krm_sops.krm.config import Fields, Selector, from_kustomize
-from krm_sops.krm.item import LOCAL_CONFIG, PACKAGE_PATH, PATH, refuse_duplicates
+from krm_sops.krm.item import LOCAL_CONFIG, PACKAGE_PATH
 from krm_sops.krm.results import Result
 from krm_sops.tree import Branch
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from krm_sops.credentials import Credentials, KeyEntry
+    from krm_sops.credentials import Credentials
+    from krm_sops.functions.decrypt_keys import Keys
     from krm_sops.host import Host
     from krm_sops.krm.item import Item
     from krm_sops.krm.resourcelist import ResourceList
-    from krm_sops.limits import Limits
+    from krm_sops.policy import Policy
 
 _OPT_OUTS = ("kustomize.toolkit.fluxcd.io/decrypt", "krm-sops.dev/decrypt")
 _MODES = ("auto", "strict", "tags")
@@ -37,6 +38,8 @@ class Options:
     """What the functionConfig asks for. Raises ConfigError."""
 
     def __init__(self, config: Item | None) -> None:
+        self.where = "spec"
+        self.namespace = config.namespace if config else ""
         self.mac = "auto"
         self.ambient = "auto"
         self.strict = False
@@ -49,6 +52,7 @@ class Options:
         if config is None or config.kind == "Secret":
             return
         if config.kind == "ConfigMap":
+            self.where = "data"
             data = Fields(
                 config.branch.get("data"), "data", ("mac", "ambient", "strict", "secretRef", "allowPlaintext")
             )
@@ -85,22 +89,52 @@ class Options:
             return False
         return not any(selector.matches(item) for selector in self.exclude)
 
+    def names_namespace_of(self, item: Item) -> bool:
+        """Whether a selector that names a namespace matches the item; one that names none stays in the config's own."""
+        return any("namespace" in selector.texts and selector.matches(item) for selector in self.selectors)
 
-def run(given: ResourceList, host: Host) -> Answer:
-    """Decrypt in place. Raises FunctionError with everything that is wrong, ConfigError."""
+    def obey(self, policy: Policy) -> list[PolicyError]:
+        """Take over what is in force; what is wished for in vain."""
+        refused: list[PolicyError] = []
+        self.strict = self.strict or policy.strict
+        try:
+            self.mac = policy.mac_mode(self.mac, f"{self.where}.mac")
+        except PolicyError as error:
+            refused.append(error)
+        try:
+            self.ambient = policy.ambient_mode(self.ambient, f"{self.where}.ambient")
+        except PolicyError as error:
+            refused.append(error)
+        return refused
+
+
+def run(given: ResourceList, host: Host, policy: Policy | None) -> Answer:
+    """Decrypt in place. Raises FunctionError with everything that is wrong, ConfigError.
+
+    policy: None where nothing is encrypted.
+    """
     answer = Answer()
     config = given.config
     options = Options(config)
     answer.keys_in_config = config is not None and (
         config.kind == "Secret" or any(key.has("value") for key in options.keys)
     )
-    keys = _Keys(given, host, options, answer)
-    keys.find_secrets()
-    todo = [item for item in given.encrypted() if options.wants(item)]
+    secrets = _key_secrets(given, options, answer)
+    refused: list[PolicyError] = options.obey(policy) if policy else []
+    wanted = [item for item in given.encrypted() if item not in answer.key_items and options.wants(item)]
+    todo = [item for item in wanted if _may_open(item, options, secrets)]
+    _tell_left([item for item in wanted if item not in todo], todo, options, answer)
     if todo:
-        _decrypt_all(todo, keys, options, answer)
+        assert policy is not None
+        from krm_sops.functions.decrypt_keys import Keys
+
+        keys = Keys(given, host, policy, options, secrets, answer)
+        refused += keys.refused()
+        if not refused:
+            _decrypt_all(todo, keys, options, answer)
     elif options.kustomize:
         _refuse_generator(given)
+    answer.results += [Result.of(error, config) for error in refused]
     if options.strict:
         for result in answer.results:
             if result.severity == "warning":
@@ -117,13 +151,51 @@ def run(given: ResourceList, host: Host) -> Answer:
     return answer
 
 
-def _decrypt_all(todo: list[Item], keys: _Keys, options: Options, answer: Answer) -> None:
+def _key_secrets(given: ResourceList, options: Options, answer: Answer) -> list[Item]:
+    """The Secrets that `secretRef` names; as key items also the functionConfig's own file."""
+    config = given.config
+    if config is None:
+        return []
+    namespace = config.namespace
+    if config.kind == "Secret" and config.file:
+        answer.key_items += [item for item in given.named(config.name) if _is_secret(item, namespace, config.name)]
+    found = [item for item in given.named(options.secret_ref) if _is_secret(item, namespace, options.secret_ref)]
+    answer.key_items += found
+    return found
+
+
+def _is_secret(item: Item, namespace: str, name: str) -> bool:
+    if (item.field("apiVersion"), item.kind) != ("v1", "Secret"):
+        return False
+    return item.original_name == name and _was_in(item, namespace)
+
+
+def _was_in(item: Item, namespace: str) -> bool:
+    """Whether this was its namespace before kustomize changed it; where it may have had none, then it had none."""
+    known = item.original_namespaces
+    return namespace in known and (not namespace or "" not in known)
+
+
+def _may_open(item: Item, options: Options, secrets: list[Item]) -> bool:
+    """Whether the config's keys may open an item (S12): all of them, or those that are in its namespace now.
+
+    What an item was before kustomize's namespace transformer counts where it has moved along with the key Secret: else
+    one could write another's namespace into a file, and have kustomize move it, decrypted, into one's own.
+    """
+    namespace = options.namespace
+    if not namespace or item.namespace == namespace or options.names_namespace_of(item):
+        return True
+    moved = [secret.namespace for secret in secrets if secret.namespace != namespace]
+    return item.namespace in moved and _was_in(item, namespace)
+
+
+def _decrypt_all(todo: list[Item], keys: Keys, options: Options, answer: Answer) -> None:
     from krm_sops.functions.decrypt_item import decrypt_item
 
     try:
         credentials = keys.credentials()
     except KrmSopsError as error:
-        answer.results.append(Result.of(error))
+        answer.results.append(Result.of(error, keys.reading))
         return
     if not options.allow_plaintext and not options.kustomize:
         in_place = [item for item in todo if item.annotation(PACKAGE_PATH)]
@@ -133,8 +205,7 @@ def _decrypt_all(todo: list[Item], keys: _Keys, options: Options, answer: Answer
     _open_ahead(todo, credentials, keys.limits.key_entries)
     for item in todo:
         try:
-            _check_size(item, keys.limits)
-            decrypt_item(item, credentials, options, answer, keys.limits.key_entries)
+            decrypt_item(item, credentials, options, answer, keys.limits)
         except KrmSopsError as error:
             answer.results.append(Result.of(error, item))
 
@@ -157,19 +228,23 @@ def _open_ahead(items: list[Item], credentials: Credentials, key_entries: int) -
     open_ahead(documents, credentials)
 
 
+def _tell_left(left: list[Item], todo: list[Item], options: Options, answer: Answer) -> None:
+    """Say which items stay encrypted for their namespace: item by item, or loudly where nothing else is there to do."""
+    where = f"the config's namespace {shown(options.namespace, 80)!r}"
+    hint = "name the namespace in one of spec.selectors, or leave the config's own namespace out"
+    if left and not todo:
+        text = f"nothing to decrypt in {where}; {len(left)} encrypted items of other namespaces stay as they are"
+        answer.results.append(Result("warning", "OtherNamespace", text, hint=hint))
+    for item in left:
+        text = f"stays encrypted: it is not in {where}, and no selector names its own"
+        answer.results.append(Result("info", "OtherNamespace", text, hint=hint, item=item))
+
+
 def _refuse_generator(given: ResourceList) -> None:
     """kustomize gives a generator its own config as the only item, so it would do nothing and say nothing."""
     config = given.config
     if config is not None and any(item.kind == config.kind for item in given.named(config.name)):
         raise ConfigError(f"{config.kind} changes items: list it under transformers, not under generators")
-
-
-def _check_size(item: Item, limits: Limits) -> None:
-    entries = item.place.entries
-    if entries[-1][1] - entries[0][0] > limits.document_bytes:
-        raise LimitError(f"an encrypted item of more than {limits.document_bytes} bytes (the limit document_bytes)")
-    if item.place.after - item.place.first_leaf > limits.document_nodes:
-        raise LimitError(f"an encrypted item of more than {limits.document_nodes} nodes (the limit document_nodes)")
 
 
 def _in_place() -> KrmSopsError:
@@ -179,133 +254,3 @@ def _in_place() -> KrmSopsError:
         "or keep the item encrypted in git with the krm-sops.dev/decrypt: disabled annotation or a selector; "
         "or decrypt where it is deployed",
     )
-
-
-class _Keys:
-    """Keys in the order of the contract: functionConfig, key Secret among the items, mounted folder; then ambient."""
-
-    def __init__(self, given: ResourceList, host: Host, options: Options, answer: Answer) -> None:
-        self.given = given
-        self.host = host
-        self.options = options
-        self.answer = answer
-        self.limits = given.limits
-        self.secrets: list[Item] = []
-
-    def find_secrets(self) -> None:
-        """The key Secrets among the items: the one that `secretRef` names, and the functionConfig's own file."""
-        config = self.given.config
-        if config is None:
-            return
-        namespace, name = config.namespace, config.name
-        if config.kind == "Secret" and config.file:
-            self.answer.key_items += [item for item in self.given.named(name) if _is_secret(item, namespace, name)]
-        if self.options.secret_ref:
-            named = self.given.named(self.options.secret_ref)
-            self.secrets = [item for item in named if _is_secret(item, namespace, self.options.secret_ref)]
-            self.answer.key_items += self.secrets
-
-    def credentials(self) -> Credentials:
-        """Raises ConfigError."""
-        from krm_sops.credentials import Credentials
-
-        entries: list[KeyEntry] = []
-        config = self.given.config
-        if config is not None and config.kind == "Secret":
-            entries += self._from_secret(config, "functionConfig Secret")
-        for key in self.options.keys:
-            entries.append(self._from_field(key))
-        if self.options.secret_ref:
-            entries += self._from_secret(self._referred(), "Secret")
-        from krm_sops.keysources import from_folder
-
-        found, misnamed = from_folder(self.host)
-        self._warn(misnamed, "the key folder", None)
-        return Credentials(self.host, [*entries, *found], self.options.ambient)
-
-    def _referred(self) -> Item:
-        config = self.given.config
-        assert config is not None
-        namespace = config.namespace
-        where = f"in namespace {shown(namespace, 80)}" if namespace else "without a namespace, like the config"
-        if len(self.secrets) != 1:
-            raise ConfigError(
-                f"secretRef names the Secret {shown(self.options.secret_ref, 80)!r}, "
-                f"of which there are {len(self.secrets)} {where} among the items",
-                hint="the key Secret must be one of the resources, in the namespace of the config that names it",
-            )
-        return self.secrets[0]
-
-    def _from_secret(self, secret: Item, what: str) -> list[KeyEntry]:
-        from binascii import Error, a2b_base64
-
-        from krm_sops.keysources import from_entries
-
-        refuse_duplicates(secret.branch)
-        origin = f"{what} {shown(secret.name, 80)}"
-        raw: list[tuple[str, bytes]] = []
-        for field in ("data", "stringData"):
-            values = secret.branch.get(field)
-            if values is None:
-                continue
-            if not isinstance(values, Branch):
-                raise ConfigError(f"{origin}: {field} is no mapping")
-            for entry in values.entries:
-                name = shown(entry.key, 80)
-                if not isinstance(entry.value, str):
-                    raise ConfigError(f"{origin}: the entry {name} is no string")
-                if field == "stringData":
-                    raw.append((str(entry.key), entry.value.encode("utf-8", "surrogateescape")))
-                    continue
-                try:
-                    raw.append((str(entry.key), a2b_base64("".join(entry.value.split()), strict_mode=True)))
-                except (Error, ValueError):
-                    raise ConfigError(f"{origin}: the entry {name} is no base64", hint="is it encrypted?") from None
-        found, misnamed = from_entries(raw, origin)
-        self._warn(misnamed, origin, secret)
-        return found
-
-    def _warn(self, misnamed: list[str], origin: str, item: Item | None) -> None:
-        for name in misnamed:
-            self.answer.results.append(
-                Result(
-                    "warning",
-                    "InvalidConfig",
-                    f"{origin}: the entry {shown(name, 80)!r} looks like a key but is ignored for its name",
-                    hint="name it *.agekey, *.asc or *.sshkey",
-                    item=item,
-                )
-            )
-
-    def _from_field(self, key: Fields) -> KeyEntry:
-        from krm_sops.keysources import from_file, from_text
-
-        if key.has("value"):
-            return from_text(key.text("value").encode(), "value", f"{key.where}.value")
-        if key.has("env"):
-            name = key.text("env")
-            value = self.host.env.get(name)
-            if not value:
-                raise ConfigError(
-                    f"{key.where}.env names {shown(name, 80)}, which is not set",
-                    hint="a container sees only the variables that it is given (-e, envs)",
-                )
-            return from_text(value.encode("utf-8", "surrogateescape"), name, f"${shown(name, 80)}")
-        path = key.text("file")
-        return from_file(self._resolved(path), self.host, f"{key.where}.file {shown(path)}")
-
-    def _resolved(self, path: str) -> str:
-        """A path relative to the config's own file where kpt tells it, else to the working folder."""
-        config = self.given.config
-        assert config is not None
-        package, file = config.annotation(PACKAGE_PATH), config.annotation(PATH)
-        if path.startswith("/") or not package:
-            return path
-        folder, slash, _ = file.rpartition("/")
-        return f"{package}/{folder}{slash}{path}"
-
-
-def _is_secret(item: Item, namespace: str, name: str) -> bool:
-    if (item.field("apiVersion"), item.kind) != ("v1", "Secret"):
-        return False
-    return item.original_name == name and namespace in item.original_namespaces

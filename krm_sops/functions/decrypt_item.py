@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from krm_sops.datakey import recover
 from krm_sops.document import EncryptedDocument
-from krm_sops.errors import EncryptedValueError, InputError, MacMismatch, MacUnverifiable, MetadataError
-from krm_sops.krm.item import refuse_duplicates
+from krm_sops.errors import EncryptedValueError, InputError, LimitError, MacMismatch, MacUnverifiable, MetadataError
+from krm_sops.krm.item import LOCAL_CONFIG, refuse_duplicates
 from krm_sops.krm.results import Result
 from krm_sops.metadata import Metadata
 from krm_sops.tree import Branch, Comment, Entry, Timestamp, leaves
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from krm_sops.functions import Answer
     from krm_sops.functions.decrypt import Options
     from krm_sops.krm.item import Item
+    from krm_sops.limits import Limits
     from krm_sops.tree import Leaf, Node, Scalar
 
 _VERIFIABLE = (
@@ -30,21 +31,9 @@ _VERIFIABLE = (
 )
 
 
-def decrypt_item(item: Item, credentials: Credentials, options: Options, answer: Answer, key_entries: int) -> None:
+def decrypt_item(item: Item, credentials: Credentials, options: Options, answer: Answer, limits: Limits) -> None:
     """Decrypt one item in its text. Raises KrmSopsError; then its text is untouched."""
-    block = item.branch.get("sops")
-    if not isinstance(block, Branch):
-        raise MetadataError(
-            "the top-level sops field is no mapping",
-            hint="if it is not SOPS metadata, annotate the item with krm-sops.dev/decrypt: disabled",
-        )
-    refuse_duplicates(item.branch)
-    metadata = Metadata.from_branch(block, key_entries)
-    document = _Document(item, metadata)
-    data_key = recover(metadata, credentials)
-    encrypted = EncryptedDocument([document.branch], metadata)
-    opened = encrypted.open(data_key, document.detached)
-    _check_mac(item, encrypted, opened, data_key, options, answer)
+    document, opened = _opened(item, credentials, options, answer, limits)
     document.replace(opened)
     item.cut("sops")
     if opened.unopened:
@@ -52,10 +41,55 @@ def decrypt_item(item: Item, credentials: Credentials, options: Options, answer:
         answer.results.append(Result("warning", "TagMismatch", text, item=item))
 
 
+def opened_leaves(
+    item: Item, credentials: Credentials, options: Options, answer: Answer, limits: Limits
+) -> list[tuple[tuple[str, ...], Leaf]]:
+    """The leaves of an item that stays encrypted: a key Secret. Raises KrmSopsError.
+
+    It was marked as local configuration in an earlier run, perhaps, which its MAC does not know of.
+    """
+    try:
+        found = _opened(item, credentials, options, answer, limits)[1]
+    except (MacMismatch, EncryptedValueError):
+        if item.annotation(LOCAL_CONFIG) != "true":
+            raise
+        found = _opened(item, credentials, options, answer, limits, LOCAL_CONFIG)[1]
+    return list(zip(found.paths, found.leaves, strict=True))
+
+
+def _opened(
+    item: Item, credentials: Credentials, options: Options, answer: Answer, limits: Limits, added: str = ""
+) -> tuple[_Document, Opened]:
+    """added: an annotation that was added after encryption, besides those of kpt and kustomize."""
+    _check_size(item, limits)
+    block = item.branch.get("sops")
+    if not isinstance(block, Branch):
+        raise MetadataError(
+            "the top-level sops field is no mapping",
+            hint="if it is not SOPS metadata, annotate the item with krm-sops.dev/decrypt: disabled",
+        )
+    refuse_duplicates(item.branch)
+    metadata = Metadata.from_branch(block, limits.key_entries)
+    document = _Document(item, metadata, added)
+    data_key = recover(metadata, credentials)
+    encrypted = EncryptedDocument([document.branch], metadata)
+    found = encrypted.open(data_key, document.detached)
+    _check_mac(item, encrypted, found, data_key, options, answer)
+    return document, found
+
+
+def _check_size(item: Item, limits: Limits) -> None:
+    entries = item.place.entries
+    if entries[-1][1] - entries[0][0] > limits.document_bytes:
+        raise LimitError(f"an encrypted item of more than {limits.document_bytes} bytes (the limit document_bytes)")
+    if item.place.after - item.place.first_leaf > limits.document_nodes:
+        raise LimitError(f"an encrypted item of more than {limits.document_nodes} nodes (the limit document_nodes)")
+
+
 class _Document:
     """An item without its ``sops`` block, and which of its leaves is which in the item's text."""
 
-    def __init__(self, item: Item, metadata: Metadata) -> None:
+    def __init__(self, item: Item, metadata: Metadata, added: str) -> None:
         self.item = item
         number = item.branch.number("sops") or 0
         entries = item.branch.entries
@@ -67,7 +101,7 @@ class _Document:
         self.before = block.first_leaf - item.first
         self.block = block.after - block.first_leaf
         self.branch = Branch([entry for at, entry in enumerate(entries) if at != number])
-        injected = {leaf if leaf < self.before else leaf - self.block for leaf in item.injected_leaves()}
+        injected = {leaf if leaf < self.before else leaf - self.block for leaf in item.injected_leaves(added)}
         self.numbers: dict[int, int] | None = None
         text = item.source.text
         if "#" in text and not item.source.is_json and (metadata.selection.by_comment or "#ENC[" in text):

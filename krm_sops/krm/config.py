@@ -74,6 +74,19 @@ class Fields:
             raise ConfigError(f"{self.where}.{name} must be a list", path=self._path(name))
         return [Fields(element, f"{self.where}.{name}[{at}]", allowed) for at, element in enumerate(value)]
 
+    def names(self, name: str) -> list[str]:
+        """A list of strings."""
+        value = self.node.get(name)
+        if not isinstance(value, list) or not all(isinstance(element, str) for element in value):
+            raise ConfigError(f"{self.where}.{name} must be a list of strings", path=self._path(name))
+        return [element for element in value if isinstance(element, str)]
+
+    def number(self, name: str) -> int:
+        value = self.node.get(name)
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise ConfigError(f"{self.where}.{name} must be a whole number", path=self._path(name))
+        return value
+
     def texts(self, name: str) -> dict[str, str]:
         """A mapping of strings."""
         value = self.node.get(name)

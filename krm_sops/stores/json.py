@@ -83,11 +83,11 @@ class _Reader:
         """depth: how many more levels are allowed."""
         self.nodes_left -= 1
         if self.nodes_left < 0:
-            raise LimitError(f"a document of more than {self.nodes} values")
+            raise LimitError(f"a document of more than {self.nodes} values (the limit run_nodes)")
         first = self.text[at]
         if first == "{" or first == "[":
             if not depth:
-                raise LimitError(f"a document nested deeper than {self.limits.depth} levels")
+                raise LimitError(f"a document nested deeper than {self.limits.depth} levels (the limit depth)")
             return self.object(at + 1, depth - 1) if first == "{" else self.array(at + 1, depth - 1)
         value: Scalar
         if first == '"':

@@ -171,7 +171,14 @@ def test_a_key_secret_that_the_config_names_leaves_on_success_only():
         (right, BAD),
         ({**named, "spec": {**right["spec"], "unknown": 1}}, GOOD),
         ({**named, "spec": {**right["spec"], "mac": 1}}, GOOD),
-        ({**named, "metadata": {"name": "decrypt", "namespace": "elsewhere"}, "spec": right["spec"]}, GOOD),
+        (
+            {
+                **named,
+                "metadata": {"name": "decrypt", "namespace": "elsewhere"},
+                "spec": {**right["spec"], "selectors": [{"namespace": "prod"}]},
+            },
+            GOOD,
+        ),
         ({"apiVersion": "v1", "kind": "ConfigMap", "data": {"secretRef": "sops-keys", "typo": "x"}}, GOOD),
     ):
         for spelling, exact in product(("block", "flow", "JSON"), (False, True)):

@@ -491,7 +491,7 @@ def test_the_key_secret_is_found_by_its_original_name_and_namespace(
 ) -> None:
     """S12: none and two are errors, and kustomize's renaming does not matter."""
     plain = {**made.PLAIN, "metadata": {"name": "db", **({"namespace": namespace} if namespace else {})}}
-    secret = made.yaml(made.encrypted(plain))
+    secret = "- " + textwrap.indent(made.yaml(made.encrypted(plain)), "  ")[2:]
     text = listed(secret, *(key_secret(**metadata) for metadata in secrets), config=reference(namespace))
     output, results, status = both(text)
     assert status == (count != 1)
