@@ -15,12 +15,8 @@ if TYPE_CHECKING:
 
 ORDER = ("age", "pgp")
 """Which key types are tried first; the others follow in the document's order (sops' default)."""
-
-
 LOCAL = ("age", "pgp")
 """Key types that no service is needed for."""
-AT_ONCE = 20
-"""Calls of services at the same time, at most."""
 
 
 def recover(metadata: Metadata, credentials: Credentials, order: Sequence[str] = ORDER) -> DataKey:
@@ -35,7 +31,7 @@ def recover(metadata: Metadata, credentials: Credentials, order: Sequence[str] =
 
 
 def open_ahead(documents: Sequence[Metadata], credentials: Credentials, order: Sequence[str] = ORDER) -> None:
-    """Ask the services for what `recover` will want of them, many documents at a time.
+    """Ask the services for what `recover` will want of them, many documents at a time (the limit remote_calls).
 
     What comes of it, failures too, is kept in the credential scope, so `recover` then tells it document by document, in
     their order. A document that keys at hand open costs no call.
@@ -50,7 +46,8 @@ def open_ahead(documents: Sequence[Metadata], credentials: Credentials, order: S
         return
     from threading import Thread
 
-    http = credentials.host.http  # made here, so that all threads have the same
+    host = credentials.host
+    http = host.http  # made here, so that all threads have the same
 
     def work() -> None:
         while True:
@@ -61,7 +58,7 @@ def open_ahead(documents: Sequence[Metadata], credentials: Credentials, order: S
             except Exception:  # noqa: BLE001, S112 - it comes up again, where it can be told
                 continue
 
-    threads = [Thread(target=work, daemon=True) for _ in range(min(AT_ONCE, len(waiting)))]
+    threads = [Thread(target=work, daemon=True) for _ in range(min(host.limits.remote_calls, len(waiting)))]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from krm_sops.credentials import Credentials, KeyEntry
-from krm_sops.datakey import AT_ONCE, open_ahead, open_key, recover
+from krm_sops.datakey import open_ahead, open_key, recover
 from krm_sops.errors import KeyUnavailable, NoUsableKey
 from krm_sops.functions import run
 from krm_sops.host import Host
@@ -559,8 +559,17 @@ def test_500_documents_under_one_key(moto: Moto, internet: Internet):
     open_ahead(documents, credentials)
     assert [open_key(key, credentials, 32) for one in documents for key in one.key_groups[0]] == parts
     assert slow.calls == 500
-    assert 1 < slow.peak <= AT_ONCE
-    assert internet.connections <= AT_ONCE + 5
+    assert 1 < slow.peak <= FUNCTION.remote_calls == 20
+    assert internet.connections <= FUNCTION.remote_calls + 5
+
+
+def test_the_operator_says_how_many_calls_there_are_at_once(moto: Moto, internet: Internet):
+    documents = [metadata(wrapped(moto.client("kms"))) for _ in range(12)]
+    slow = internet.services[f"kms.{REGION}.amazonaws.com"] = Slow(moto.answer)
+    credentials = at_hand(internet)
+    credentials.host.limits = FUNCTION.changed({"remote_calls": 3})
+    open_ahead(documents, credentials)
+    assert 1 < slow.peak <= 3
 
 
 def test_a_data_key_that_occurs_often_is_asked_for_once(moto: Moto, internet: Internet):
