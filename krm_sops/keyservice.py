@@ -29,7 +29,7 @@ ANSWER_SECONDS = 120.0
 """A person may be asked for a PIN or, with ``sops keyservice --prompt``, for permission."""
 _LARGEST_REQUEST = 65_000
 """What fits HTTP/2's first window, many times what a wrapped data key needs."""
-_LARGEST_ANSWER = 1 << 16
+_LARGEST_ANSWER = 4096
 _STRUCTURED = {
     "kms": (1, ("arn", "role", "context", "aws_profile")),
     "azure_kv": (4, ("vault_url", "name", "version")),
