@@ -71,6 +71,10 @@ class Service:
         self.name = name
         self.port = int(port) if colon else _PORTS[self.scheme]
 
+    def __str__(self) -> str:
+        name = f"[{self.name}]" if ":" in self.name else self.name
+        return f"{self.scheme}://{name}:{self.port}"
+
     def covers(self, scheme: str, host: str, port: int) -> bool:
         if (scheme, port) != (self.scheme, self.port):
             return False
@@ -168,6 +172,31 @@ class Policy:
                 f"(hosts: {self.origins['hosts']})"
             )
 
+    def lines(self) -> list[str]:
+        """All of it, in the form of the file: each field with its value and, as a comment, where it comes from."""
+        found = {
+            "mac": self.mac,
+            "ambient": self.ambient,
+            "strict": self.strict,
+            "keySources": self.key_sources,
+            "keyFolder": self.key_folder,
+            "readableRoots": self.readable_roots,
+            "hosts": None if self.hosts is None else [str(service) for service in self.hosts],
+            "vaults": self.vaults,
+            "executables": self.executables,
+        }
+        lines = [_line(name, value, self.origins.get(name, "")) for name, value in found.items()]
+        lines[0] += f"; at least. Without a wish of the config: {self.mac_mode('auto', '')}"
+        lines[1] += f"; at most. Without a wish of the config: {self.ambient_mode('auto', '')}"
+        if self.key_files:
+            lines.append(f"# --key-file: only {', '.join(map(shown, self.key_files))}")
+        lines.append("limits:")
+        lines += [
+            _line(f"  {name}", number, self.origins.get(f"limits.{name}", ""))
+            for name, number in vars(self.limits).items()
+        ]
+        return lines
+
     # What changes it
 
     def _read(self, raw: bytes) -> None:
@@ -247,6 +276,27 @@ class Policy:
         self.limits = self.limits.changed(flags.limits)
         for name in flags.limits:
             self.origins[f"limits.{name}"] = f"--limit {name}"
+
+
+_DEFAULTS = {
+    "keyFolder": "default: KRM_SOPS_KEY_DIR, else /keys",
+    "readableRoots": "default: any",
+    "hosts": "default: any that a key type allows",
+    "vaults": "default: SOPS_HC_VAULT_ALLOWLIST, else VAULT_ADDR",
+    "executables": "default: none in a function, any in the sops verbs",
+}
+
+
+def _line(name: str, value: object, origin: str) -> str:
+    """One line of YAML; a field without a restriction is a comment."""
+    from krm_sops.stores.json import quote
+
+    comment = f"  # {origin or _DEFAULTS.get(name, 'default')}"
+    if value is None or value == "":
+        return f"# {name}:{comment}"
+    if isinstance(value, (list, tuple)):
+        return f"{name}: [{', '.join(quote(text) for text in value)}]{comment}"
+    return f"{name}: {str(value).lower() if isinstance(value, bool) else value}{comment}"
 
 
 def in_force(host: Host, limits: Limits, flags: Flags | None = None) -> Policy:

@@ -169,9 +169,9 @@ def _reader(host: Host, *, by_hand: bool) -> Reader:
     """by_hand: whether a person chose the source, on the command line or in the environment."""
     start = None
     if host.commands:
-        from krm_sops.keys.age_programs import plugin_starter
+        from krm_sops.keys.age_programs import allowed_plugin_starter
 
-        start = plugin_starter(host)
+        start = allowed_plugin_starter(host)
     return Reader(host.ask, start, _BY_HAND_WORK if by_hand and host.ask else _IN_BAND_WORK)
 
 
@@ -249,8 +249,8 @@ def _from_commands(credentials: Credentials, recipient: str) -> _Sources:
         command = host.env.get(variable)
         if command is None or not credentials.ambient_for("age"):
             continue
-        if not host.commands:
-            found.problems.append(f"{variable} is set, but commands run in the sops verbs only")
+        if not host.may_start(variable):
+            found.problems.append(f"{variable} is set, but commands run in the sops verbs only, or by a policy")
             continue
         from krm_sops.keys.age_programs import output_of
 

@@ -49,6 +49,17 @@ def plugin_starter(host: Host) -> Start:
     return start
 
 
+def allowed_plugin_starter(host: Host) -> Start:
+    start = plugin_starter(host)
+
+    def start_if_allowed(name: str, argument: str, folder: str) -> Popen[bytes] | None:
+        if not host.may_start(name):
+            raise PermissionError(1, "the operator's policy does not list it under executables")
+        return start(name, argument, folder)
+
+    return start_if_allowed
+
+
 def _environment(host: Host) -> dict[str, str]:
     """Without what makes a program load foreign code, and without our own keys.
 

@@ -134,6 +134,12 @@ def _web_identity(host: Host, place: Place) -> AwsKeys:
 
 def _botocore(host: Host, place: Place, profile: str) -> AwsKeys:
     """The rest of the chain, as botocore finds it in this process' own environment and files."""
+    if host.check_service is not None:
+        raise KeyUnavailable(
+            "no AWS keys in the environment, and botocore is not asked: it would call hosts of its own choice, but the "
+            "operator's policy lists those that may be called",
+            hint=NO_KEYS_HINT,
+        )
     try:
         from botocore.config import Config
         from botocore.exceptions import BotoCoreError, ClientError

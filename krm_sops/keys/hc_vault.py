@@ -165,8 +165,11 @@ def checked_path(path: str, most: int = 20) -> str:
 
 def _check_allowed(server: str, credentials: Credentials) -> None:
     env = credentials.host.env
+    vaults = credentials.host.vaults
+    if vaults is not None and server not in map(origin_of, vaults):
+        raise KeyUnavailable(f"{shown(server)} is not allowed: the operator's policy does not list it under vaults")
     listed = env.get("SOPS_HC_VAULT_ALLOWLIST", "")
-    if listed == "all":
+    if listed == "all" or (vaults is not None and not listed):
         return
     if listed:
         entries = [] if listed == "none" else [entry.strip(" ") for entry in listed.split(",")]
@@ -204,10 +207,8 @@ def _http(host: Host) -> Http:
         raise KeyUnavailable(f"VAULT_SKIP_VERIFY is {shown(unverified, 20)!r}, neither true nor false")
     if not file and unverified not in _TRUE:
         return host.http
-    from krm_sops.http import Http
-
     own = {**env, "SSL_CERT_FILE": file, "SSL_CERT_DIR": ""} if file else env
-    return Http(own, verify=unverified not in _TRUE)
+    return host.client(own, verify=unverified not in _TRUE)
 
 
 def _tokens(credentials: Credentials, server: Server) -> list[tuple[str, Callable[[], str]]]:

@@ -65,7 +65,7 @@ class PgpKey:
         except (WrongKey, KeyUnavailable) as error:
             failed = error
         problems = list(ring.problems)
-        if credentials.ambient_for("pgp") and credentials.host.commands:
+        if credentials.ambient_for("pgp") and credentials.host.may_start("gpg"):
             try:
                 return _gpg(message.content, credentials.host)
             except KeyUnavailable as error:

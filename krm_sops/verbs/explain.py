@@ -7,11 +7,12 @@ from krm_sops.credentials import Credentials
 from krm_sops.datakey import open_key
 from krm_sops.errors import DataKeyError, KrmSopsError, shown
 from krm_sops.host import Host
-from krm_sops.limits import SOPS_VERBS
+from krm_sops.limits import FUNCTION, SOPS_VERBS
 from krm_sops.metadata import Metadata
+from krm_sops.policy import in_force
 from krm_sops.stores import STORES, format_for_path
 from krm_sops.tree import Branch
-from krm_sops.verbs import files, keys
+from krm_sops.verbs import files, function, keys
 from krm_sops.verbs.flags import KEY_FLAGS, KEY_HELP, SWITCH, VALUE, parse
 
 TYPE_CHECKING = False
@@ -24,6 +25,8 @@ open, and whether its MAC can be checked here. Without FILE, stdin. Exits 0 also
 1 where a file is no SOPS document.
 
   --input-type FORMAT    yaml, json, dotenv, ini or binary, whatever the file's name says
+  --policy               instead: what the operator allows a function, and where each line comes from; with the
+                         function's flags, what they change
 {KEY_HELP}
 Nothing is decrypted, no program is started, no service is called and no passphrase is asked for.
 """
@@ -32,9 +35,14 @@ LOCAL = ("age", "pgp")
 
 
 def main(arguments: list[str]) -> int:
-    given = parse(arguments, {"input-type": VALUE, "help": SWITCH, **KEY_FLAGS}, {"h": "help"})
+    known = {"input-type": VALUE, "policy": SWITCH, "help": SWITCH, **KEY_FLAGS}
+    of_function = any(word.lstrip("-") in ("policy", "policy=true") for word in arguments)
+    given = parse(arguments, {**known, **function.FLAGS} if of_function else known, {"h": "help"})
     if given.on("help"):
         return cli.write_out(HELP.encode())
+    if given.on("policy"):
+        policy = in_force(Host(), FUNCTION, function.read(given))
+        return cli.write_out("".join(f"{line}\n" for line in policy.lines()).encode("utf-8", "backslashreplace"))
     warnings: list[str] = []
     chosen = keys.credentials(given, warnings)
     credentials = Credentials(Host(), chosen.entries, chosen.ambient)

@@ -6,6 +6,8 @@ import os
 
 from krm_sops.credentials import Credentials
 from krm_sops.host import Host
+from krm_sops.limits import FUNCTION
+from krm_sops.policy import AMBIENT, Flags, in_force
 from krm_sops.verbs.flags import MANY, SWITCH, UsageError
 
 TYPE_CHECKING = False
@@ -25,19 +27,26 @@ SERVICE_HELP = """\
 def credentials(given: Arguments, warn: list[str]) -> Credentials:
     """warn: gets a line for each entry of the key folder that looks like a key but is not named like one.
 
-    Raises UsageError, ConfigError.
+    Raises UsageError, ConfigError, PolicyError.
     """
     from krm_sops.keysources import from_file, from_folder
 
-    ambient = given.text("ambient", "auto")
-    if ambient not in ("auto", "always", "never"):
+    flags = Flags()
+    flags.ambient = given.text("ambient")
+    if given.given("ambient") and flags.ambient not in AMBIENT:
         raise UsageError("--ambient is one of auto, always, never")
+    flags.key_files = given.many("key-file")
     host = Host(ask=_ask, commands=True)
-    files = given.many("key-file")
-    if files:
-        entries = [from_file(path, host, f"--key-file {path}") for path in files]
-        return Credentials(host, entries, "always" if ambient == "always" else "never")
-    entries, misnamed = from_folder(host)
+    policy = in_force(host, FUNCTION, flags)
+    policy.apply_to(host)
+    ambient = policy.ambient_mode("auto", "--ambient")
+    if flags.key_files:
+        entries = [from_file(path, host, f"--key-file {path}") for path in flags.key_files]
+        return Credentials(host, entries, ambient)
+    template = policy.folder(host)
+    if template is None:
+        return Credentials(host, (), ambient)
+    entries, misnamed = from_folder(host, template)
     warn += [f"the key folder: {name!r} looks like a key but is ignored for its name" for name in misnamed]
     return Credentials(host, entries, ambient)
 
