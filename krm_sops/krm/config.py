@@ -57,10 +57,10 @@ class Fields:
     def flag(self, name: str) -> bool:
         """A boolean; in a ConfigMap, whose values are strings, also its spelling."""
         value = self.node.get(name)
-        if value in (None, False, "false"):
-            return False
-        if value in (True, "true"):
-            return True
+        if value is None or isinstance(value, bool):
+            return bool(value)
+        if self.where == "data" and value in ("true", "false"):
+            return value == "true"
         raise ConfigError(f"{self.where}.{name} must be true or false", path=self._path(name))
 
     def mapping(self, name: str, allowed: Sequence[str]) -> Fields:

@@ -15,7 +15,9 @@ What makes an item interesting is a top-level key ``sops``. It needs these four 
 alias in the position of a key; all of these make a piece a candidate (S17).
 
 Where the two differ: a piece that is no candidate is not read, so that it may be no YAML at all, or nested too deeply.
-It leaves as it came, and whoever reads the list next will say so. Nor does it count for limits.
+It leaves as it came, and whoever reads the list next will say so. Nor does it count for limits. And a field of the list
+itself that is unknown or oddly spelled, stands behind the items, and imitates an item in a quoted or flow value, goes
+unnoticed.
 """
 
 from __future__ import annotations
