@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import time
 from base64 import urlsafe_b64encode
 from pathlib import Path
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 PATH = os.pathsep.join((os.environ.get("PATH", ""), str(Path.home() / "go/bin")))
 SERVER = shutil.which("bao", path=PATH) or shutil.which("vault", path=PATH)
 SOPS = shutil.which("sops", path=PATH)
+ROOT = Path(__file__).resolve().parents[2]
 DATA_KEY = bytes(range(32))
 needs_server = pytest.mark.skipif(SERVER is None, reason="neither vault nor bao is installed")
 needs_sops = pytest.mark.skipif(SOPS is None, reason="sops is not installed")
@@ -165,6 +167,36 @@ def test_what_sops_encrypts_opens_and_what_we_wrap_opens_for_sops(
     document["sops"]["hc_vault"][0]["enc"] = key.wrap(key.unwrap(credentials), credentials).enc
     again = sops(folder, "decrypt", *types, "--filename-override", "a.json", given=json.dumps(document).encode())
     assert again.stdout == plain, again.stderr.decode()
+
+
+@needs_server
+@needs_sops
+@pytest.mark.parametrize("named", [True, False])
+def test_a_function_with_the_entry_of_a_key_secret(vault: Vault, folder: Path, named: bool) -> None:
+    """Row 5, and what is stricter here: the operator names the server as well."""
+    secret = b"apiVersion: v1\nkind: Secret\nmetadata:\n  name: db\nstringData:\n  password: hunter2\n"
+    uri = f"{vault.address}/v1/transit/keys/sops"
+    rule = ("--encrypted-regex", "^stringData$", "--filename-override", "a.yaml")
+    item = sops(folder, "encrypt", "--hc-vault-transit", uri, *rule, given=secret).stdout.decode()
+    config = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "keys"}}
+    token = vault.token("transit/decrypt/sops")
+    given = (
+        "apiVersion: config.kubernetes.io/v1\nkind: ResourceList\nitems:\n- "
+        + item.rstrip("\n").replace("\n", "\n  ")
+        + f"\nfunctionConfig: {json.dumps({**config, 'stringData': {'sops.vault-token': token}})}\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "krm_sops"],
+        input=given.encode(),
+        env={"HOME": str(folder), "PYTHONPATH": str(ROOT), **({"VAULT_ADDR": vault.address} if named else {})},
+        cwd=folder,
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == (0 if named else 1), done.stderr.decode()
+    assert (b'password: "hunter2"' in done.stdout) is named
+    assert (b"set VAULT_ADDR" in done.stderr) is not named
+    assert token.encode() not in done.stderr
 
 
 @needs_server
