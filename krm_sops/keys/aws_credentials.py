@@ -1,7 +1,7 @@
 """Where the keys that sign AWS requests come from.
 
-An entry `sops.aws-kms` is used with nothing else: no profile, environment, file or metadata server adds to it (S13). A
-role that the document names is assumed with it, since that is the entry's own power.
+An entry `sops.aws-kms` is used with nothing else: no profile, environment, file or metadata server adds to it, and
+no role that a document names is assumed with it unless ambient credentials are allowed too (S13).
 
 Ambient: the environment and a web identity (IRSA) are read here; files, SSO, processes, container and instance
 metadata by botocore, the optional extra `aws`. The order is that of the AWS SDK for Go, which sops uses.

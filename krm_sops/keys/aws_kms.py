@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from krm_sops.errors import KeyUnavailable
+from krm_sops.errors import KeyUnavailable, shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -102,6 +102,11 @@ class AwsKmsKey:
         place = Place.of_key(self.arn)
         if self.role:
             check_role(self.role)
+            if not credentials.ambient_for(self.section):  # S13: what a document names is not the entry's own power
+                raise KeyUnavailable(
+                    f"the document asks to assume the role {shown(self.role)}, which a sops.aws-kms entry may not",
+                    hint="set ambient: always if it may, or use an entry with the keys of that role",
+                )
 
         def call(keys: AwsKeys) -> bytes:
             if self.role:

@@ -344,9 +344,13 @@ def test_s13_an_entry_borrows_nothing_that_lies_around(fields):
     assert "Credential=AKIDINBAND/" in http.requests[0].headers["authorization"]
 
 
-def test_s13_a_role_is_assumed_by_the_entry_s_own_power():
+def test_s13_a_document_s_role_counts_as_ambient_beside_an_entry():
     http = FakeHttp(**{STS: assumes, KMS: opens})
-    key(role=ROLE).unwrap(given(http, STATIC, env=AMBIENT_POWER))
+    error = failing(given(http, STATIC, env=AMBIENT_POWER), key(role=ROLE))
+    assert f"asks to assume the role {ROLE}" in error.message
+    assert "ambient: always" in error.hint
+    assert not http.requests
+    key(role=ROLE).unwrap(given(http, STATIC, env=AMBIENT_POWER, ambient="always"))
     assert "Credential=AKIDINBAND/" in http.requests[0].headers["authorization"]
 
 
