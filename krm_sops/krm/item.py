@@ -171,16 +171,21 @@ class Item:
     def put(self, leaf: int, value: Scalar, *, quoted: bool, path: tuple[str, ...]) -> None:
         """Replace a leaf.  quoted: spell a string in quotes, or as a literal block where it has several lines.
 
-        Raises InputError where the leaf has an anchor: its plaintext would appear wherever an alias repeats it.
+        Raises InputError where the leaf has an anchor: its plaintext would appear wherever an alias repeats it; and for
+        bytes that are no UTF-8: as ``!!binary`` they would reach the cluster as something else.
         """
         span = self.span(leaf)
         if span is None or span.anchored:
             raise InputError("an encrypted value with an anchor or alias", path=path)
+        if isinstance(value, str) and not value.isascii() and any("\ud800" <= c <= "\udfff" for c in value):
+            raise InputError(
+                "a value that is no UTF-8, which no Kubernetes object can hold",
+                path=path,
+                hint="keep binary data in a Secret's data, as base64",
+            )
         if self.source.is_json:
             from krm_sops.stores.json import json_scalar
 
-            if isinstance(value, str) and any("\ud800" <= c <= "\udfff" for c in value):
-                raise InputError("a value that is no UTF-8, which JSON cannot hold", path=path)
             spelled = json_scalar(value)
             if not spelled.isascii() or "\x7f" in spelled:  # whoever reads it as YAML would not take these as they are
                 spelled = "".join(f"\\u{ord(c):04x}" if _is_special(c) else c for c in spelled)
