@@ -138,6 +138,7 @@ class Maker:
         self.hidden: set[str] = set()
         self.plain: dict[str, Any] = {}
         self.names = 0
+        self.tame = self.chance(0.4)  # nothing that the fast reader would leave to the exact one at once
 
     def chance(self, share: float) -> bool:
         return self.random.random() < share
@@ -288,6 +289,13 @@ class Maker:
             ["data: {? w", "\0- a: b,", "\0  c: d,", "\0  sops: e}"],
             ['data: {"a": "b"', '\0, "sops": {}}'],
             ["data: [w", "\0- a, sops]"],
+            ["data: [w", "\0- {a: b, sops: c}]"],
+            ["data: {? w", "\0- {a: b, sops: c}, d: e}"],
+            ["data: {? w", "\0- # c", "\0  a: b,", "\0  sops: d}"],
+            ["data: {? w", "\0- 'a': b,", "\0  sops: d}"],
+            ["data: {w: x", "\0- y", "\0  z}", "more: \\ * !"],
+            ["data: &item {x: y}"],
+            ["data: *item"],
             ["data:", "  a: word", "   more", "   - sops"],
             ["data:", "  # sops:", "  a: b  # \\x73ops * !"],
             ["data: &a {x: y}", "more: *a"],
@@ -312,7 +320,7 @@ class Maker:
             ["data: 5", "# users' comment", '# sops "', 'spec: "it\'s"'],
         )
         weight = random.random()
-        trap = traps[0] if weight < 0.4 else random.choice(traps)
+        trap = traps[0] if weight < 0.4 else random.choice(traps[:3] if self.tame else traps)
         lines = [*head, *trap] if self.chance(0.85) else [*trap, *head]
         if self.chance(0.05):
             return ["{a: b,", "  c: d, " + random.choice(("e: f}", '"\\x73ops": g}', "sops: g}", "? sops}"))]
@@ -363,7 +371,7 @@ class Maker:
             config = KEY_SECRET + "stringData: {}\n"
         if self.chance(0.07):
             return self.as_json(config, items)
-        column = random.choice((0, 0, 0, 0, 0, 0, 2, 4))
+        column = 0 if self.tame else random.choice((0, 0, 0, 0, 0, 0, 2, 4))
         listed = self.listed(items, column)
         version = random.choice(("v1", "v1", "v1", "v1beta1", "v1alpha1"))
         parts = {
@@ -413,7 +421,7 @@ class Maker:
     def listed(self, items: list[list[str]], column: int) -> list[str]:
         if not items:
             return [self.random.choice(("items: []", "items:", "items: [] # none"))]
-        odd = self.chance(0.1)
+        odd = self.chance(0.1) and not self.tame
         found = [
             self.random.choice(("items: # list", '"items":', "items :", "? items\n:", "items: !!seq", "items: &all"))
             if odd
@@ -430,6 +438,8 @@ class Maker:
                 lead = [margin + self.random.choice(("-", "- # head", "- !!map", "- &item")), inner + first]
             body = [line[1:] if line.startswith("\0") else inner + line if line else "" for line in rest]
             found += [*lead, *body]
+            if "&item" in lead[0] and self.chance(0.5):
+                found.append(margin + "- *item")
             if self.chance(0.05):
                 found.append(self.random.choice(("", "# between", "    # deeper")))
         return found
@@ -478,7 +488,7 @@ class Maker:
 
     def finished(self, text: str) -> bytes:
         raw = text.encode("utf-8", "surrogateescape")
-        change = self.random.randint(0, 39)
+        change = self.random.randint(8, 39) if self.tame else self.random.randint(0, 39)
         if change == 0:
             return raw.replace(b"\n", b"\r\n")
         if change == 1:

@@ -6,8 +6,8 @@ interest, and parses just the pieces around them. The exact one parses the whole
 
 * the list has the layout that kpt and kustomize write: ``items:``, then dashes in the first column; lines end with LF;
 * between its items, and behind the last one, no line in the first column belongs to something else than the list;
-* a piece parses alone, as one block mapping of at least two keys, and its first value is no plain text with a comma:
-  inside a flow collection no such text can stand;
+* a piece parses alone, as a flow mapping, or as a block mapping of at least two keys whose first value is no plain text
+  with a comma: inside a flow collection no such text can stand;
 * a piece cannot begin inside a quoted scalar: the next quotation mark of either kind would end that scalar, and what
   follows it could not follow a scalar.
 
@@ -271,7 +271,7 @@ class _Plain:
         if not isinstance(root, list) or len(root) != 1 or not isinstance(root[0], Branch):
             raise NotPlainError
         item = self.items[number] = Item(source, root[0])
-        if len(item.branch.entries) < 2 or item.place.indent < 0 or "," in item.first_plain():
+        if item.place.indent >= 0 and (len(item.branch.entries) < 2 or "," in item.first_plain()):
             raise NotPlainError
         return item
 

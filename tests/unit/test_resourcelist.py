@@ -80,6 +80,7 @@ def as_json(text: str, indent: int | None = None) -> str:
         HEAD + "# comment\n\nitems:\n# above\n".replace("# above\n", "") + SECRET + "\n\n# below\n",
         listed(CONFIG_MAP.replace("'b'", "|\n      - sops:\n        x: 'y'\n")),
         listed("- # head\n  a: b\n  c: d\n", SECRET)[:-1],
+        listed("- {a: b, sops: c}\n"),
     ],
 )
 def test_what_kpt_and_kustomize_write_takes_the_fast_way(text: str) -> None:
@@ -118,7 +119,6 @@ def test_what_kpt_and_kustomize_write_takes_the_fast_way(text: str) -> None:
         HEAD + "kind: ResourceList\nitems:\n" + CONFIG_MAP,
         HEAD + 'x: "\nitems:\n- a: b\n  sops: c"\nitems:\n' + CONFIG_MAP,
         HEAD + "functionConfig: {x: y,\nitems:\n- a: b}\n",
-        listed("- {a: b, sops: c}\n"),
         listed("- a: b\n- sops: c\n"),
         listed("- a: {? w\n", "- a: b,\n  sops: c}\n"),
         listed('- a: "\n', "- a: b\n  sops: c\n", '- "\n'),
