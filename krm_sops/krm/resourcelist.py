@@ -66,6 +66,7 @@ class ResourceList:
             )
         self.raw = raw
         self.limits = limits
+        self._encrypted: list[Item] | None = None
         self._stream: _Plain | _Whole = (None if exact else _plain(raw, limits)) or _Whole(raw, limits)
 
     @property
@@ -74,7 +75,10 @@ class ResourceList:
 
     def encrypted(self) -> list[Item]:
         """The items with a top-level ``sops``, in order. Raises NotPlainError: read the list again with `exact`."""
-        return [item for item in self._stream.with_key(b"sops") if item.branch.number("sops") is not None]
+        if self._encrypted is None:
+            found = self._stream.with_key(b"sops")
+            self._encrypted = [item for item in found if item.branch.number("sops") is not None]
+        return self._encrypted
 
     def named(self, name: str) -> list[Item]:
         """The items of this name, now or before an orchestrator renamed them; none for "". Raises NotPlainError."""
