@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from krm_sops import cli
 from krm_sops.credentials import Credentials
-from krm_sops.datakey import open_key
+from krm_sops.datakey import LOCAL, open_key
 from krm_sops.errors import DataKeyError, KrmSopsError, shown
 from krm_sops.host import Host
 from krm_sops.limits import FUNCTION, SOPS_VERBS
@@ -18,6 +18,7 @@ from krm_sops.verbs.flags import KEY_FLAGS, KEY_HELP, SWITCH, VALUE, parse
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from krm_sops.keys.base import MasterKey
+    from krm_sops.policy import Policy
 
 HELP = f"""\
 krm-sops explain [FILE...]: per document its format, key groups and recipients, which of them the keys at hand
@@ -30,8 +31,6 @@ open, and whether its MAC can be checked here. Without FILE, stdin. Exits 0 also
 {KEY_HELP}
 Nothing is decrypted, no program is started, no service is called and no passphrase is asked for.
 """
-LOCAL = ("age", "pgp")
-"""Key types that are tried: the others would call a service."""
 
 
 def main(arguments: list[str]) -> int:
@@ -42,7 +41,7 @@ def main(arguments: list[str]) -> int:
         return cli.write_out(HELP.encode())
     if given.on("policy"):
         policy = in_force(Host(), FUNCTION, function.read(given))
-        return cli.write_out("".join(f"{line}\n" for line in policy.lines()).encode("utf-8", "backslashreplace"))
+        return cli.write_out("".join(f"{line}\n" for line in policy_lines(policy)).encode("utf-8", "backslashreplace"))
     warnings: list[str] = []
     chosen = keys.credentials(given, warnings)
     credentials = Credentials(Host(), chosen.entries, chosen.ambient)
@@ -56,6 +55,52 @@ def main(arguments: list[str]) -> int:
             lines.append(f"{_named(path)}: {error}")
             status = 1
     return cli.write_out("".join(f"{line}\n" for line in lines).encode("utf-8", "backslashreplace")) or status
+
+
+def policy_lines(policy: Policy) -> list[str]:
+    """All that is in force, in the form of the file: each field, and where it comes from as a comment."""
+    found = {
+        "mac": policy.mac,
+        "ambient": policy.ambient,
+        "strict": policy.strict,
+        "keySources": policy.key_sources,
+        "keyFolder": policy.key_folder,
+        "readableRoots": policy.readable_roots,
+        "hosts": None if policy.hosts is None else [str(service) for service in policy.hosts],
+        "vaults": policy.vaults,
+        "executables": policy.executables,
+    }
+    lines = [_policy_line(name, value, policy.origins.get(name, "")) for name, value in found.items()]
+    lines[0] += f"; at least. Without a wish of the config: {policy.mac_mode('auto', '')}"
+    lines[1] += f"; at most. Without a wish of the config: {policy.ambient_mode('auto', '')}"
+    if policy.key_files:
+        lines.append(f"# --key-file: only {', '.join(map(shown, policy.key_files))}")
+    lines.append("limits:")
+    for name, number in vars(policy.limits).items():
+        lines.append(_policy_line(f"  {name}", number, policy.origins.get(f"limits.{name}", "")))
+    return lines
+
+
+_DEFAULTS = {
+    "keySources": "default: all",
+    "keyFolder": "default: KRM_SOPS_KEY_DIR, else /keys",
+    "readableRoots": "default: any",
+    "hosts": "default: any that a key type allows",
+    "vaults": "default: SOPS_HC_VAULT_ALLOWLIST, else VAULT_ADDR",
+    "executables": "default: none in a function, any in the sops verbs",
+}
+
+
+def _policy_line(name: str, value: object, origin: str) -> str:
+    """One line of YAML; a field without a restriction is a comment."""
+    from krm_sops.stores.json import quote
+
+    comment = f"  # {origin or _DEFAULTS.get(name, 'default')}"
+    if value is None or value == "":
+        return f"# {name}:{comment}"
+    if isinstance(value, (list, tuple)):
+        return f"{name}: [{', '.join(quote(text) for text in value)}]{comment}"
+    return f"{name}: {str(value).lower() if isinstance(value, bool) else value}{comment}"
 
 
 def _named(path: str) -> str:
