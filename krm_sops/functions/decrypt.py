@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from krm_sops.errors import ConfigError, KrmSopsError, PolicyError, shown
 from krm_sops.functions import Answer, FunctionError
-from krm_sops.krm.config import Fields, Selector, from_kustomize
+from krm_sops.krm.config import AMBIENT, MAC_MODES, Fields, Selector, from_kustomize
 from krm_sops.krm.item import LOCAL_CONFIG, PACKAGE_PATH
 from krm_sops.krm.results import Result
 from krm_sops.tree import Branch
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from krm_sops.policy import Policy
 
 _OPT_OUTS = ("kustomize.toolkit.fluxcd.io/decrypt", "krm-sops.dev/decrypt")
-_MODES = ("auto", "strict", "tags")
-_AMBIENT = ("auto", "always", "never")
 _SPEC = ("decryption", "keys", "mac", "ambient", "strict", "selectors", "exclude", "allowPlaintext")
 _NOT_YET = ("include", "keepOriginal", "needsHash")
 
@@ -77,8 +75,8 @@ class Options:
         self.exclude = Selector.all_of(spec, "exclude")
 
     def _common(self, fields: Fields) -> None:
-        self.mac = fields.choice("mac", _MODES, "auto")
-        self.ambient = fields.choice("ambient", _AMBIENT, "auto")
+        self.mac = fields.choice("mac", MAC_MODES, "auto")
+        self.ambient = fields.choice("ambient", AMBIENT, "auto")
         self.strict = fields.flag("strict")
         self.allow_plaintext = fields.flag("allowPlaintext")
 

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from krm_sops.tree import Node
 
 GROUP_VERSION = "krm-sops.dev/v1alpha1"
+MAC_MODES = ("tags", "auto", "strict")
+"""Laxest first."""
+AMBIENT = ("never", "auto", "always")
+"""Tightest first."""
 FUNCTION_ANNOTATIONS = ("config.kubernetes.io/function", "config.k8s.io/function")
 
 

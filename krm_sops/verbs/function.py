@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from krm_sops import cli
 from krm_sops.errors import LimitError, shown
+from krm_sops.krm.config import AMBIENT, MAC_MODES
 from krm_sops.limits import FUNCTION
-from krm_sops.policy import AMBIENT, MAC_MODES, Flags
+from krm_sops.policy import Flags
 from krm_sops.verbs.flags import MANY, SWITCH, VALUE, UsageError, parse
 
 TYPE_CHECKING = False

@@ -6,8 +6,9 @@ import os
 
 from krm_sops.credentials import Credentials
 from krm_sops.host import Host
+from krm_sops.krm.config import AMBIENT
 from krm_sops.limits import FUNCTION
-from krm_sops.policy import AMBIENT, Flags, in_force
+from krm_sops.policy import Flags, in_force
 from krm_sops.verbs.flags import MANY, SWITCH, UsageError
 
 TYPE_CHECKING = False

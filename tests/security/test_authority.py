@@ -29,6 +29,7 @@ from krm_sops.host import Host
 from krm_sops.limits import FUNCTION
 from krm_sops.policy import PATH, Flags, in_force
 from krm_sops.verbs import function as function_verb
+from krm_sops.verbs.explain import policy_lines
 from krm_sops.verbs.flags import parse
 from tests import agefile
 from tests.security import made
@@ -1056,8 +1057,10 @@ limits:
   remote_calls: 5
 """
     policy = in_force(Host(files={PATH: text.encode()}), FUNCTION)
-    again = in_force(Host(files={PATH: "\n".join(policy.lines()).encode()}), FUNCTION)
-    assert [line.partition("  #")[0] for line in again.lines()] == [line.partition("  #")[0] for line in policy.lines()]
+    again = in_force(Host(files={PATH: "\n".join(policy_lines(policy)).encode()}), FUNCTION)
+    assert [line.partition("  #")[0] for line in policy_lines(again)] == [
+        line.partition("  #")[0] for line in policy_lines(policy)
+    ]
     for number, line in enumerate(text.splitlines(), 1):
         name = line.strip().partition(":")[0]
         if name != "limits":
