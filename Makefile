@@ -15,7 +15,7 @@ fix: $(VENV)/done
 test: $(VENV)/done # without other programs
 	$(VENV)/bin/pytest --ignore tests/interop --ignore tests/e2e
 
-interop: $(VENV)/done # against real sops, age, gpg
+interop: $(VENV)/done # against real sops, age, gpg, Vault; moto and fakes of clouds
 	$(VENV)/bin/pytest tests/interop
 
 e2e: $(VENV)/done # under kpt and kustomize, installed, as an image
@@ -28,6 +28,7 @@ bench: # of what pip installs: an editable start is slower
 	$(PYTHON) -m venv --clear .venv-bench
 	.venv-bench/bin/pip install --quiet .
 	.venv-bench/bin/python -m bench .venv-bench/bin/krm-sops .venv-bench/bin/python
+	.venv-bench/bin/python -m bench.services .venv-bench/bin/krm-sops
 
 $(VENV)/done: pyproject.toml
 	$(PYTHON) -m venv $(VENV)

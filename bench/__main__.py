@@ -52,7 +52,7 @@ def main(program: str, python: str, rounds: str = "25") -> None:
             stream = streams[case] = os.path.join(folder, f"{case.items}-{case.secrets}.yaml")
             started([sys.executable, "-m", "bench.generate", str(case.items), str(case.secrets)], os.devnull, stream)
             started([program], stream, stream + ".out")
-            cases.verify(case, stream, stream + ".out")
+            cases.verify(case.secrets, stream, stream + ".out")
         base: list[float] = []
         times: dict[cases.Case, list[float]] = {case: [] for case in cases.CASES}
         memory = dict.fromkeys(cases.CASES, 0)

@@ -21,13 +21,13 @@ class Case:
 CASES = (Case(100, 0, 1.5, 40), Case(10, 1, 3, 40), Case(1000, 10, 4.5, 40), Case(1000, 100, 9, 40))
 
 
-def verify(case: Case, stream: str, output: str) -> None:
+def verify(secrets: int, stream: str, output: str) -> None:
     """A fast wrong answer is no result: all values are there in the clear, or nothing was touched."""
-    if not case.secrets:
+    if not secrets:
         right = filecmp.cmp(stream, output, shallow=False)
     else:
         with open(output, encoding="ascii") as lines:
             text = [line for line in lines if PLAINTEXT in line or "ENC[" in line or "sops:" in line]
-        right = len(text) == case.secrets * VALUES and all(PLAINTEXT in line for line in text)
+        right = len(text) == secrets * VALUES and all(PLAINTEXT in line for line in text)
     if not right:
-        sys.exit(f"{case.items} items with {case.secrets} Secrets: wrong output")
+        sys.exit(f"{stream}, with {secrets} Secrets: wrong output")

@@ -1,4 +1,4 @@
-"""Write a ResourceList as kpt sends it: N items, of which P are Secrets that SOPS encrypted for one age recipient.
+"""Write a ResourceList as kpt sends it: N items, of which P are Secrets that SOPS encrypted (for one age recipient).
 
     python -m bench.generate ITEMS ENCRYPTED >stream.yaml
 
@@ -20,6 +20,10 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from bench.cases import PLAINTEXT, VALUES
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 MODIFIED = "2026-01-31T12:00:00Z"
 
@@ -137,16 +141,19 @@ SECRET = (
   stringData:
 {values}
   sops:
-    age:
-    - enc: |
-{wrapped}
-      recipient: {recipient}
+{keys}
     encrypted_regex: ^(data|stringData)$
     lastmodified: "{modified}"
     mac: {mac}
     version: 3.13.3
 """
 )
+
+AGE = """\
+    age:
+    - enc: |
+{wrapped}
+      recipient: {recipient}"""
 
 CONFIG = """\
 functionConfig:
@@ -211,7 +218,7 @@ def encrypted(data_key: bytes, plain: str, aad: str) -> str:
     return f"ENC[AES256_GCM,data:{data},iv:{iv},tag:{tag},type:str]"
 
 
-def secret(name: str, team: int, identity: X25519PrivateKey, **place: object) -> str:
+def secret(name: str, team: int, wrap: Callable[[bytes], str], **place: object) -> str:
     data_key = os.urandom(32)
     plain = {f"value-{number}": PLAINTEXT + os.urandom(12).hex() for number in range(VALUES)}
     covered = "".join(["v1", "Secret", name, f"team-{team}", "Opaque", *plain.values()])
@@ -220,29 +227,37 @@ def secret(name: str, team: int, identity: X25519PrivateKey, **place: object) ->
         name=name,
         team=team,
         values="\n".join(f"    {key}: {encrypted(data_key, plain[key], f'stringData:{key}:')}" for key in plain),
-        wrapped=textwrap.indent(age_armored(data_key, identity), " " * 8),
-        recipient=bech32("age", raw(identity)),
+        keys=wrap(data_key),
         modified=MODIFIED,
         mac=encrypted(data_key, mac, MODIFIED),
         **place,
     )
 
 
-def resource_list(items: int, secrets: int) -> str:
-    identity = X25519PrivateKey.generate()
+def resource_list(items: int, secrets: int, wrap: Callable[[bytes], str], config: str = "") -> str:
+    """wrap: from a data key to the lines of a ``sops`` block that say who can open it."""
     parts = ["apiVersion: config.kubernetes.io/v1\nkind: ResourceList\nitems:\n"]
     for index in range(items):
         name, team = f"service-{index:04}", index % 7
         place = {"path": f"team-{team}/{name}.yaml", "index": index, "id": index + 1}
         if (index + 1) * secrets // items > index * secrets // items:  # spread evenly
-            parts.append(secret(name, team, identity, **place))
+            parts.append(secret(name, team, wrap, **place))
         else:
             digest = hashlib.sha256(name.encode()).hexdigest()
             parts.append(DEPLOYMENT.format(name=name, team=team, digest=digest, **place))
-    if secrets:
-        parts.append(CONFIG.format(identity=bech32("age-secret-key-", identity.private_bytes_raw()).upper()))
-    return "".join(parts)
+    return "".join([*parts, config])
+
+
+def for_age(items: int, secrets: int) -> str:
+    identity = X25519PrivateKey.generate()
+    recipient = bech32("age", raw(identity))
+
+    def wrap(data_key: bytes) -> str:
+        return AGE.format(wrapped=textwrap.indent(age_armored(data_key, identity), " " * 8), recipient=recipient)
+
+    config = CONFIG.format(identity=bech32("age-secret-key-", identity.private_bytes_raw()).upper())
+    return resource_list(items, secrets, wrap, config if secrets else "")
 
 
 if __name__ == "__main__":
-    sys.stdout.write(resource_list(int(sys.argv[1]), int(sys.argv[2])))
+    sys.stdout.write(for_age(int(sys.argv[1]), int(sys.argv[2])))
