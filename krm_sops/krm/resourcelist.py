@@ -139,17 +139,18 @@ class _Plain:
 
     def _starts(self) -> list[int]:
         """Where the items begin."""
-        raw, end = self.raw, self.end
-        starts = [self.head + len(_HEAD) - len(_DASH)]
-        at = raw.find(_DASH, starts[0], end)
-        while at >= 0:
-            if not self._is_item_line(at):
+        raw, first = self.raw, self.head + len(_HEAD) - len(_DASH)
+        starts = []
+        at = self.end
+        while (at := raw.rfind(_DASH, first, at)) >= 0:  # from the end: rfind is the faster one here
+            line = raw.rfind(b"\n", 0, at) + 1
+            is_deeper = raw[line] == 0x20 and raw[line:at].lstrip(b" ")[:1].isalnum()
+            if len(starts) > self.limits.run_nodes or (not is_deeper and not self._is_item_line(at)):
                 raise NotPlainError
             starts.append(at + 1)
-            at = raw.find(_DASH, at + 1, end)
-        if len(starts) > self.limits.run_nodes:
-            raise NotPlainError
-        if any(line[:1] not in b" #" for line in raw[starts[-1] : end].split(b"\n")[1:]):
+        starts.append(first)
+        starts.reverse()
+        if any(line[:1] not in b" #" for line in raw[starts[-1] : self.end].split(b"\n")[1:]):
             raise NotPlainError
         return starts
 
