@@ -35,7 +35,7 @@ Usage:
 
 As a function, the functionConfig is one of
   none, or v1 ConfigMap         data: mac, ambient, strict, secretRef, allowPlaintext
-  v1 Secret                     the key Secret itself: entries *.agekey, *.asc, *.sshkey
+  v1 Secret                     the key Secret itself: entries *.agekey, *.asc, *.sshkey, sops.aws-kms and the like
   krm-sops.dev/v1alpha1 SopsDecrypt
                                 spec: decryption.secretRef.name, keys[] (value, env or file), mac, ambient, strict,
                                 selectors, exclude, allowPlaintext
