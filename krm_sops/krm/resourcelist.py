@@ -140,7 +140,7 @@ class _Plain:
     def _starts(self) -> list[int]:
         """Where the items begin."""
         raw, first = self.raw, self.head + len(_HEAD) - len(_DASH)
-        starts = []
+        starts: list[int] = []
         at = self.end
         while (at := raw.rfind(_DASH, first, at)) >= 0:  # from the end: rfind is the faster one here
             line = raw.rfind(b"\n", 0, at) + 1
