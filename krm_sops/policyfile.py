@@ -24,6 +24,7 @@ FIELDS = (
 _PROGRAMS = ("gpg", "SOPS_AGE_KEY_CMD", "SOPS_AGE_SSH_PRIVATE_KEY_CMD")
 _PLUGIN = "age-plugin-"
 _NAME = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-")
+_IPV6 = frozenset("0123456789abcdef:.")
 _PORTS = {"https": 443, "http": 80}
 _NODES = 10_000
 
@@ -38,7 +39,7 @@ class Service:
         self.scheme = scheme if mark else "https"
         if rest.startswith("["):
             name, bracket, port = rest[1:].partition("]")
-            is_name = bool(bracket) and _NAME.issuperset(name.replace(":", "")) and port[:1] in ("", ":")
+            is_name = bool(bracket and name) and _IPV6.issuperset(name) and port[:1] in ("", ":")
             colon, port = port[:1], port[1:]
         else:
             name, colon, port = rest.partition(":")
