@@ -113,11 +113,11 @@ class Host:
                 return self._files[path]
             except KeyError:
                 raise FileNotFoundError(2, "No such file or directory", path) from None
-        import stat
-
         flags = posix.O_RDONLY | posix.O_CLOEXEC | posix.O_NONBLOCK
         descriptor = posix.open(path, flags) if follow else _open_unlinked(path, flags)
         with open(descriptor, "rb") as file:
+            import stat
+
             if not stat.S_ISREG(posix.fstat(descriptor).st_mode):
                 raise OSError(22, "Not a regular file", path)
             content = file.read(limit + 1)

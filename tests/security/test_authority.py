@@ -426,6 +426,33 @@ def test_a_readable_root_cannot_be_left_by_a_link(tmp_path):
         Host(env={}).read(str(inside / "file"), follow=False)
 
 
+def test_a_link_that_is_put_there_after_the_check_is_not_followed(tmp_path):
+    """S2: what was looked at is what is opened."""
+    inside, outside, place = tmp_path / "inside", tmp_path / "outside", tmp_path / "policy.yaml"
+    for folder in (inside, outside):
+        folder.mkdir()
+        (folder / "key.txt").write_text(A_KEY)
+    place.write_text(f"readableRoots: [{inside}]\n")
+
+    class Swapped(Elsewhere):
+        looks = 0
+
+        def resolved(self, path: str) -> str:
+            found = super().resolved(path)
+            if path.endswith("key.txt"):
+                self.looks += 1
+                if self.looks == 2:  # the last look before the file is opened
+                    (inside / "key.txt").unlink()
+                    (inside / "key.txt").symlink_to(outside / "key.txt")
+            return found
+
+    text = made.resource_list(document(), config=decrypt(keys=[{"file": f"{inside}/key.txt"}]))
+    host = Swapped(place)
+    _, results, status = run(text.encode(), host, FUNCTION)
+    assert host.looks == 2
+    assert (status, reasons(results)) == (1, [("error", "InvalidConfig")])
+
+
 # Flags
 
 
@@ -473,6 +500,9 @@ def test_key_files_of_the_operator_are_the_only_keys():
         assert function(item, secret, **given, arguments=both)[2] == 0
         always = ("--key-file", "/b", "--ambient", "always")
         assert function(item, secret, **given, env=ambient, arguments=always)[2] == 0
+    config = decrypt(keys=[{"value": B_KEY}, {"file": "/b"}])  # set aside, so not refused either
+    policy = "keySources: []\nreadableRoots: []"
+    assert function(document(), config=config, policy=policy, files=files, arguments=("--key-file", "/a"))[2] == 0
     _, results, status = function(document(), arguments=("--key-file", "/absent"))
     assert (status, reasons(results)) == (1, [("error", "InvalidConfig")])
 
