@@ -74,7 +74,11 @@ def decrypt_value(text: str, data_key: DataKey, aad: bytes, path: Sequence[str])
     plain = data_key.open(iv, data + tag, aad)
     word = text[type_at + 6 : end]
     if plain is None:
-        raise TagMismatch("the value does not fit its tag: it was altered, or moved here from another path", path=path)
+        raise TagMismatch(
+            "the value does not fit its tag: it was altered, or moved here from another path",
+            path=path,
+            hint="restore the value as it was encrypted, or encrypt the document again with sops",
+        )
     try:
         return parse_plain(plain, word)
     except ValueError:

@@ -128,7 +128,7 @@ class _Search:
         raise NoUsableKey(
             f"{what} ({tried} tried: {'; '.join(attempts[:5])}{'; …' if tried > 5 else ''})",
             attempts=attempts,
-            hint=self.hints[0] if self.hints else "",
+            hint=self.hints[0] if self.hints else "hand in a private key of one of the recipients that are named here",
         )
 
 

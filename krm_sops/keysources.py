@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 KEY_DIR = "/keys"
 PRIVATE_KEY_MARKS = (b"AGE-SECRET-KEY-", b"-----BEGIN PGP PRIVATE KEY BLOCK", b"PRIVATE KEY-----")
 _KEY_FILE_LIMIT = 16 << 20
+_READABLE = (
+    "a container runs as nobody: make the folder and the key readable for it, or run as yourself "
+    "(--as-current-user under kpt and kustomize, --user with podman and docker)"
+)
 
 
 def section_of(name: str) -> str | None:
@@ -74,9 +78,10 @@ def from_folder(host: Host, template: str = "") -> tuple[list[KeyEntry], list[st
     try:
         names = [name for name in host.list(folder) if not name.startswith(".")]
     except OSError as error:
-        if not given:
+        if not given and isinstance(error, FileNotFoundError):
             return [], []
-        raise ConfigError(f"the key folder {shown(folder)} cannot be listed: {error.strerror}") from None
+        text = f"the key folder {shown(folder)} cannot be listed: {error.strerror}"
+        raise ConfigError(text, hint=_READABLE) from None
     entries = []
     for name in names:
         try:
@@ -85,7 +90,7 @@ def from_folder(host: Host, template: str = "") -> tuple[list[KeyEntry], list[st
             if section_of(name) is not None:
                 raise ConfigError(
                     f"cannot read the key {shown(folder)}/{shown(name)}: {error.strerror}",
-                    hint="a container runs as nobody: make the file readable for it, or use --as-current-user",
+                    hint=_READABLE,
                 ) from None
     return from_entries(entries, f"the key folder {shown(folder)}")
 

@@ -112,7 +112,9 @@ def _instant(text: str) -> str:
     """RFC 3339 as sops prints it again: without a fraction, ``Z`` for a zero offset."""
     moment = timestamp(to_bytes(text))
     if moment is None:
-        raise MetadataError("sops.lastmodified is no RFC 3339 time" if text else "sops.lastmodified is missing")
+        if text:
+            raise MetadataError("sops.lastmodified is no RFC 3339 time")
+        raise MetadataError("sops.lastmodified is missing", hint="is the sops block complete, or was the file cut off?")
     return to_text(moment)
 
 

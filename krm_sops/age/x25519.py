@@ -54,7 +54,7 @@ class X25519Identity:
 
     @property
     def label(self) -> str:
-        return self.recipient[:16] + "…"
+        return self.recipient
 
     def opener_for(self, recipient: str) -> Unwrap | None:
         return self.unwrap if recipient == self.recipient else None

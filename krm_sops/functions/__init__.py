@@ -95,7 +95,7 @@ def _policy(host: Host, limits: Limits, flags: Flags | None) -> Policy:
 
 def _run(given: ResourceList, host: Host, policy: Policy | PolicyError | None) -> tuple[bytes, list[Result], int]:
     """policy: None where nothing is encrypted; the error where there is one that cannot be used."""
-    if given.config is None and policy is None:
+    if given.config is None and policy is None and not given.holding(b"ENC[AES256_GCM,"):
         return given.raw, [], 0  # nothing to do, so nothing more is imported
     answer = Answer()
     try:

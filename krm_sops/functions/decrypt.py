@@ -12,7 +12,7 @@ from krm_sops.functions import Answer, FunctionError
 from krm_sops.krm.config import AMBIENT, MAC_MODES, Fields, Selector, from_kustomize
 from krm_sops.krm.item import LOCAL_CONFIG, PACKAGE_PATH
 from krm_sops.krm.results import Result
-from krm_sops.tree import Branch
+from krm_sops.tree import Branch, leaves
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from krm_sops.krm.item import Item
     from krm_sops.krm.resourcelist import ResourceList
     from krm_sops.policy import Policy
+    from krm_sops.tree import Node
 
 _OPT_OUTS = ("kustomize.toolkit.fluxcd.io/decrypt", "krm-sops.dev/decrypt")
 _SPEC = ("decryption", "keys", "mac", "ambient", "strict", "selectors", "exclude", "allowPlaintext")
@@ -58,10 +59,7 @@ class Options:
             self.secret_ref = data.text("secretRef")
             return
         Fields(config.branch, "functionConfig", ("apiVersion", "kind", "metadata", "spec"))
-        spec = Fields(config.branch.get("spec"), "spec", (*_SPEC, *_NOT_YET))
-        for name in _NOT_YET:
-            if spec.has(name):
-                raise ConfigError(f"spec.{name} is not available in this version", path=("spec", name))
+        spec = Fields(config.branch.get("spec"), "spec", _SPEC, _NOT_YET)
         self._common(spec)
         decryption = spec.mapping("decryption", ("provider", "secretRef"))
         if spec.has("decryption"):
@@ -121,7 +119,8 @@ def run(given: ResourceList, host: Host, policy: Policy | None) -> Answer:
     refused: list[PolicyError] = options.obey(policy) if policy else []
     wanted = [item for item in given.encrypted() if item not in answer.key_items and options.wants(item)]
     todo = [item for item in wanted if _may_open(item, options, secrets)]
-    _tell_left([item for item in wanted if item not in todo], todo, options, answer)
+    _tell_left([item for item in wanted if item not in todo], options, answer)
+    _tell_lost(given, answer)
     if todo:
         assert policy is not None
         from krm_sops.functions.decrypt_keys import Keys
@@ -137,8 +136,8 @@ def run(given: ResourceList, host: Host, policy: Policy | None) -> Answer:
         for result in answer.results:
             if result.severity == "warning":
                 result.severity = "error"
-    if any(result.severity == "error" for result in answer.results):
-        answer.results = [result for result in answer.results if result.severity == "error"]
+    if any(result.is_error for result in answer.results):
+        answer.results = [result for result in answer.results if result.reason != "MacUnverifiable" or result.is_error]
         raise FunctionError(answer)
     for item in answer.key_items:
         try:
@@ -226,16 +225,38 @@ def _open_ahead(items: list[Item], credentials: Credentials, key_entries: int) -
     open_ahead(documents, credentials)
 
 
-def _tell_left(left: list[Item], todo: list[Item], options: Options, answer: Answer) -> None:
-    """Say which items stay encrypted for their namespace: item by item, or loudly where nothing else is there to do."""
-    where = f"the config's namespace {shown(options.namespace, 80)!r}"
-    hint = "name the namespace in one of spec.selectors, or leave the config's own namespace out"
-    if left and not todo:
-        text = f"nothing to decrypt in {where}; {len(left)} encrypted items of other namespaces stay as they are"
-        answer.results.append(Result("warning", "OtherNamespace", text, hint=hint))
+def _tell_left(left: list[Item], options: Options, answer: Answer) -> None:
+    """Say which items stay encrypted for their namespace."""
+    hint = (
+        "name that namespace in one of spec.selectors, or leave the config's own namespace out; "
+        "if it is to stay encrypted, a selector with the config's own namespace says so"
+    )
     for item in left:
-        text = f"stays encrypted: it is not in {where}, and no selector names its own"
-        answer.results.append(Result("info", "OtherNamespace", text, hint=hint, item=item))
+        text = (
+            f"stays encrypted: it is not in the config's namespace {shown(options.namespace, 80)!r}, "
+            "and no selector names its own"
+        )
+        answer.results.append(Result("warning", "OtherNamespace", text, hint=hint, item=item))
+
+
+def _tell_lost(given: ResourceList, answer: Answer) -> None:
+    """Say which items hold ciphertext but no ``sops`` block, as a file does that was cut off before its end."""
+    for item in given.holding(b"ENC[AES256_GCM,"):
+        if not _has_block(item.branch) and any(_is_ciphertext(leaf) for leaf in leaves(item.branch)):
+            text = "holds encrypted values but no sops block, so nothing can decrypt it"
+            hint = "was the file cut off, or the block taken out? restore the document as it was encrypted"
+            answer.results.append(Result("warning", "InvalidDocument", text, hint=hint, item=item))
+
+
+def _has_block(node: Node) -> bool:
+    """Whether there is a ``sops`` block, at the top or of a document inside of a field."""
+    if isinstance(node, Branch):
+        return any(entry.key == "sops" or _has_block(entry.value) for entry in node.entries)
+    return isinstance(node, list) and any(map(_has_block, node))
+
+
+def _is_ciphertext(leaf: object) -> bool:
+    return isinstance(leaf, str) and leaf.startswith("ENC[AES256_GCM,")
 
 
 def _refuse_generator(given: ResourceList) -> None:

@@ -29,6 +29,10 @@ if TYPE_CHECKING:
 _VERIFIABLE = (
     "kustomize sorts and changes items before a transformer sees them; encrypt with mac_only_encrypted and sorted keys"
 )
+_CHECK = (
+    "compare it with the document as it was encrypted: unless its keys were not sorted, a value was added, removed or "
+    "changed since"
+)
 
 
 def decrypt_item(item: Item, credentials: Credentials, options: Options, answer: Answer, limits: Limits) -> None:
@@ -191,7 +195,7 @@ def _check_mac(
         document.verify(opened, data_key)
     except MacMismatch as error:
         if options.mac == "strict" or (options.mac == "auto" and not options.kustomize):
-            if options.kustomize:
+            if options.kustomize and not document.metadata.mac_only_encrypted:
                 error.hint = _VERIFIABLE
             raise
         if opened.mistyped is not None:
@@ -203,7 +207,7 @@ def _check_mac(
                 severity,
                 "MacUnverifiable",
                 "decrypted, but its MAC cannot be verified here: each value is intact, the rest of the item may not be",
-                hint=_VERIFIABLE,
+                hint=_CHECK if document.metadata.mac_only_encrypted else _VERIFIABLE,
                 item=item,
             )
         )

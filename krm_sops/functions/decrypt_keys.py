@@ -96,11 +96,12 @@ class Keys:
         config = self.given.config
         assert config is not None
         namespace = config.namespace
-        where = f"in namespace {shown(namespace, 80)}" if namespace else "without a namespace, like the config"
+        where = f"in the namespace {shown(namespace, 80)!r}" if namespace else "without a namespace"
         if len(self.secrets) != 1:
+            number = f"{len(self.secrets)} Secrets" if self.secrets else "no Secret"
             raise ConfigError(
-                f"secretRef names the Secret {shown(self.options.secret_ref, 80)!r}, "
-                f"of which there are {len(self.secrets)} {where} among the items",
+                f"secretRef: {number} of the name {shown(self.options.secret_ref, 80)!r} {where}, like the config's, "
+                "found among the items",
                 hint="the key Secret must be one of the resources, in the namespace of the config that names it",
             )
         return self.secrets[0]

@@ -157,12 +157,18 @@ class _Attempt:
             text = "the only identity does not match" if number == 1 else f"none of {number} identities matches"
             text += f" ({listed})"
         if problems:
-            return KeyUnavailable("; ".join([text, *problems]), hint=self._sources.hint or _hint(self._known))
+            said = [text, *problems] if self._known else [*problems, text]
+            return KeyUnavailable("; ".join(said), hint=self._sources.hint or _hint(self._known))
         return WrongKey(text, hint=_hint(self._known))
 
 
 def _hint(known: Sequence[object]) -> str:
-    return "" if known else "set SOPS_AGE_KEY or SOPS_AGE_KEY_FILE, add a *.agekey entry, or use --key-file"
+    if known:
+        return ""
+    return (
+        "add a *.agekey entry to the key Secret or the key folder (mounted at /keys in a container), "
+        "set SOPS_AGE_KEY or SOPS_AGE_KEY_FILE, or use --key-file"
+    )
 
 
 def _reader(host: Host, *, by_hand: bool) -> Reader:

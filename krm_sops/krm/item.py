@@ -160,6 +160,11 @@ class Item:
             stop = at if is_comment else stop
         return dash_line(text, self.place.entries[0][0]), stop
 
+    def spells(self, text: str) -> bool:
+        """Whether this stands in the object's own text."""
+        entries = self.place.entries
+        return bool(entries) and self.source.text.find(text, entries[0][0], entries[-1][1]) >= 0
+
     def span(self, leaf: int) -> Span | None:
         return self.source.spans[self.first + leaf]
 

@@ -80,6 +80,10 @@ class ResourceList:
             self._encrypted = [item for item in found if item.branch.number("sops") is not None]
         return self._encrypted
 
+    def holding(self, text: bytes) -> list[Item]:
+        """The items in whose spelling this stands, in order; perhaps more. Raises NotPlainError."""
+        return self._stream.with_text(text)
+
     def named(self, name: str) -> list[Item]:
         """The items of this name, now or before an orchestrator renamed them; none for "". Raises NotPlainError."""
         if not name:
@@ -222,12 +226,20 @@ class _Plain:
         """At least the items that have, or had, this name."""
         if not name.isascii() or not name.replace("-", "a").replace(".", "a").isalnum():
             raise NotPlainError  # it can be spelled in too many ways
-        numbers: set[int] = set()
-        at = self.raw.find(name.encode(), self.starts[0], self.end)
-        while at >= 0:
-            at = self.raw.find(name.encode(), self._add_piece(at, numbers), self.end)
+        numbers = self._pieces_with(name.encode())
         self._add_obscure(_TO_NAMES, numbers)
         return [self._item(number) for number in sorted(numbers)]
+
+    def with_text(self, text: bytes) -> list[Item]:
+        """The items in whose pieces this stands."""
+        return [self._item(number) for number in sorted(self._pieces_with(text))]
+
+    def _pieces_with(self, text: bytes) -> set[int]:
+        numbers: set[int] = set()
+        at = self.raw.find(text, self.starts[0], self.end)
+        while at >= 0:
+            at = self.raw.find(text, self._add_piece(at, numbers), self.end)
+        return numbers
 
     def _add_piece(self, at: int, numbers: set[int]) -> int:
         """Add the number of the piece around `at`; where it ends."""
@@ -386,6 +398,10 @@ class _Whole:
 
     def with_name(self, _name: str) -> list[Item]:
         return self.items
+
+    def with_text(self, text: bytes) -> list[Item]:
+        wanted = text.decode()
+        return [item for item in self.items if item.spells(wanted)]
 
     def write(self, results: Sequence[Result], without: list[Item], keep_config: bool, changed: bool) -> bytes:
         text = self.source.text

@@ -28,6 +28,10 @@ class Result:
         self.item = item
         self.field = field
 
+    @property
+    def is_error(self) -> bool:
+        return self.severity == "error"
+
     @classmethod
     def of(cls, error: KrmSopsError, item: Item | None = None) -> Result:
         return cls("error", error.reason, error.message, hint=error.hint, item=item, field=".".join(error.path))
@@ -37,7 +41,8 @@ class Result:
         from krm_sops.errors import shown
 
         where = f"{self.item}: " if self.item is not None else ""
-        return where + (f"{shown(self.field)}: " if self.field else "") + self.message
+        field = "" if not self.field or self.message.startswith(self.field) else f"{shown(self.field)}: "
+        return where + field + self.message
 
     def fields(self) -> dict[str, object]:
         """As the specification names them; foreign text is escaped, since some of it could stand in no YAML."""

@@ -32,6 +32,8 @@ open, and whether its MAC can be checked here. Without FILE, stdin. Exits 0 also
 Nothing is decrypted, no program is started, no service is called and no passphrase is asked for.
 """
 
+_PLAIN = "not encrypted by sops"
+
 
 def main(arguments: list[str]) -> int:
     known = {"input-type": VALUE, "policy": SWITCH, "help": SWITCH, **KEY_FLAGS}
@@ -50,7 +52,9 @@ def main(arguments: list[str]) -> int:
     for path in given.names or ["-"]:
         name = given.text("input-type") if given.text("input-type") in STORES else format_for_path(path)
         try:
-            lines += explain(files.read(path), path, name, credentials)
+            found = explain(files.read(path), path, name, credentials)
+            lines += found or [f"{_named(path)}: {name}, empty"]
+            status = status or int(all(line.endswith(_PLAIN) for line in found))
         except KrmSopsError as error:
             lines.append(f"{_named(path)}: {error}")
             status = 1
@@ -116,7 +120,7 @@ def explain(raw: bytes, path: str, name: str, credentials: Credentials) -> list[
     for number, block in enumerate(blocks):
         where = _named(path) + (f"[{number}]" if len(blocks) > 1 else "")
         if block is None:
-            lines.append(f"{where}: {name}, not encrypted by sops")
+            lines.append(f"{where}: {name}, {_PLAIN}")
             continue
         try:
             lines += _document(where, name, Metadata.from_branch(block, SOPS_VERBS.key_entries), credentials)
