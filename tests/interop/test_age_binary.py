@@ -35,7 +35,7 @@ from tests.agefile import FILE_KEY, IDENTITY, armor, for_recipient, make, recipi
 if TYPE_CHECKING:
     from pathlib import Path
 
-PATH = os.environ.get("PATH", "") + ":/root/go/bin"
+PATH = os.environ.get("PATH", "") + ":" + os.path.expanduser("~/go/bin")
 DATA_KEY = bytes(range(32))
 
 

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 DATA_KEY = bytes(range(32))
 ROOT = Path(__file__).parent.parent.parent
 VECTORS = ROOT / "tests" / "vectors" / "cloud"
-PATH = os.environ.get("PATH", "") + ":/root/go/bin"
+PATH = os.environ.get("PATH", "") + ":" + os.path.expanduser("~/go/bin")
 
 
 @pytest.fixture
