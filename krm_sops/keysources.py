@@ -60,7 +60,7 @@ def from_file(path: str, host: Host, origin: str, *, follow: bool = True) -> Key
     except OSError as error:
         raise ConfigError(
             f"cannot read the key file {shown(path)}: {error.strerror or 'unreadable'}",
-            hint="a container sees only what is mounted into it",
+            hint="" if origin.startswith("--key-file") else "a container sees only what is mounted into it",
         ) from None
     if not data.strip():
         raise ConfigError(f"the key file {shown(path)} is empty")
