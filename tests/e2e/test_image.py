@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from bench.cases import PLAINTEXT, VALUES
-from bench.generate import resource_list
+from bench.generate import for_age
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 NAME = "localhost/krm-sops:test"
@@ -65,13 +65,13 @@ def test_help_needs_no_input_and_no_network(image):
 def test_it_decrypts_as_any_user_without_network_home_or_writable_root(image, user):
     shut = ["--network", "none", "--read-only", "--read-only-tmpfs=false", "--cap-drop", "all"]
     shut += ["--user", user, "--security-opt", "no-new-privileges"]
-    output = podman("run", "--rm", "--interactive", *shut, image, stdin=resource_list(4, 2))
+    output = podman("run", "--rm", "--interactive", *shut, image, stdin=for_age(4, 2))
     assert output.count(PLAINTEXT) == 2 * VALUES
     assert "ENC[" not in output
 
 
 def test_a_stream_without_secrets_leaves_byte_for_byte(image):
-    stream = resource_list(4, 0)
+    stream = for_age(4, 0)
     assert podman("run", "--rm", "--interactive", "--network", "none", image, stdin=stream) == stream
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from bench.cases import PLAINTEXT, VALUES
-from bench.generate import resource_list
+from bench.generate import for_age
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -23,7 +23,7 @@ def run(*argv: str | Path, **options: object) -> str:
 
 
 def decrypts(*argv: str | Path, **options: object) -> bool:
-    output = run(*argv, input=resource_list(4, 2), **options)
+    output = run(*argv, input=for_age(4, 2), **options)
     return output.count(PLAINTEXT) == 2 * VALUES and "ENC[" not in output and "sops:" not in output
 
 
