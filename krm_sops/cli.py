@@ -49,6 +49,7 @@ Flags of the function. They come after /etc/krm-sops/policy.yaml; a functionConf
   --ambient WHEN                never, auto or always: whether keys are looked for where sops looks, at most
   --key-file FILE               an age identity file, an OpenPGP secret key ring or an SSH private key; repeatable.
                                 Only these are tried then, unless --ambient always
+  --root FOLDER                 files of a repository are read below it only; default: the repository's top folder
   --limit NAME=NUMBER           input_bytes, document_bytes, depth, document_nodes, run_nodes, key_entries, run_seconds,
                                 remote_calls, call_seconds or retry_seconds; repeatable
   --max-remote-calls NUMBER     calls of key services at once: the limit remote_calls

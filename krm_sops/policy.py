@@ -31,6 +31,7 @@ class Flags:
         self.ambient = ""
         self.strict = False
         self.key_files: Sequence[str] = ()
+        self.root = ""
         self.limits: dict[str, int] = {}
 
 
@@ -39,6 +40,7 @@ class Policy:
 
     mac: the least mode.  ambient: the most.  usual_mac, usual_ambient: what holds where the config asks for nothing.
     key_files: the only keys, where there are any.  key_folder: what stands in for KRM_SOPS_KEY_DIR, or "".
+    root: the folder below which files of a repository are read, or "" for the repository itself (`roots`).
     executables: None is nothing in a function and everything in the sops verbs.
     """
 
@@ -52,6 +54,7 @@ class Policy:
         self.key_files: Sequence[str] = ()
         self.key_sources: Sequence[str] | None = None
         self.key_folder = ""
+        self.root = ""
         self.readable_roots: Sequence[str] | None = None
         self.hosts: Sequence[Service] | None = None
         self.vaults: Sequence[str] | None = None
@@ -65,6 +68,7 @@ class Policy:
         self.strict = file.strict
         self.key_sources = file.key_sources
         self.key_folder = file.key_folder or ""
+        self.root = file.root or ""
         self.readable_roots = file.readable_roots
         self.hosts = file.hosts
         self.vaults = file.vaults
@@ -90,6 +94,9 @@ class Policy:
             self.ambient = self.usual_ambient = "always" if flags.ambient == "always" else "never"
             if not flags.ambient:
                 self.origins["ambient"] = "--key-file"
+        if flags.root:
+            self.root = flags.root
+            self.origins["root"] = f"--root {flags.root}"
         self.limits = self.limits.changed(flags.limits)
         for name in flags.limits:
             self.origins[f"limits.{name}"] = f"--limit {name}"

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 KEY_SOURCES = ("config", "env", "file", "secretRef", "folder", "ambient")
 FIELDS = (
-    *("mac", "ambient", "strict", "keySources", "keyFolder", "readableRoots", "hosts", "vaults", "executables"),
+    *("mac", "ambient", "strict", "keySources", "keyFolder", "root", "readableRoots", "hosts", "vaults", "executables"),
     "limits",
 )
 _PROGRAMS = ("gpg", "SOPS_AGE_KEY_CMD", "SOPS_AGE_SSH_PRIVATE_KEY_CMD")
@@ -85,6 +85,9 @@ class PolicyFile:
         self.key_folder = fields.text("keyFolder") if fields.has("keyFolder") else None
         if self.key_folder is not None:
             _check([self.key_folder], "keyFolder", _is_absolute, "an absolute path")
+        self.root = fields.text("root") if fields.has("root") else None
+        if self.root is not None:
+            _check([self.root], "root", _is_absolute, "an absolute path")
         self.readable_roots = self._names("readableRoots", _is_absolute, "absolute paths")
         hosts = self._names("hosts", _is_service, "[scheme://]host[:port], where the host may begin with *.")
         self.hosts = None if hosts is None else [Service(text) for text in hosts]

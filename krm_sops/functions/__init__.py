@@ -16,22 +16,32 @@ if TYPE_CHECKING:
     from krm_sops.krm.results import Result
     from krm_sops.limits import Limits
     from krm_sops.policy import Flags, Policy
+    from krm_sops.tree import Branch
 
     Function = Callable[[ResourceList, Host, Policy | None], "Answer"]
 
 FUNCTIONS: Registry[Function] = Registry(
     SopsDecrypt="krm_sops.functions.decrypt:run",
 )
+"""By the kind of the functionConfig."""
 GROUP_VERSION = "krm-sops.dev/v1alpha1"
+_GROUP_VERSIONS = {"ksops": "viaduct.ai/v1", "SopsSecretGenerator": "goabout.com/v1beta1"}
+"""Of the kinds that are not our own."""
 
 
 class Answer:
-    """What a function came to.  key_items: the key Secrets it used.  keys_in_config: the functionConfig holds a key."""
+    """What a function came to.
+
+    key_items: the key Secrets it used.  keys_in_config: the functionConfig holds a key.  added: objects that come after
+    the items.  consumed: items that do not leave when all went well, such as a generator's config.
+    """
 
     def __init__(self) -> None:
         self.results: list[Result] = []
         self.key_items: list[Item] = []
         self.keys_in_config = False
+        self.added: list[Branch] = []
+        self.consumed: list[Item] = []
 
 
 class FunctionError(KrmSopsError):
@@ -48,9 +58,9 @@ def function_for(config: Item | None) -> Function:
     version = config.field("apiVersion") if config else ""
     if config is None or (version, kind) in (("v1", "ConfigMap"), ("v1", "Secret")):
         return FUNCTIONS["SopsDecrypt"]
-    if version == GROUP_VERSION and kind in FUNCTIONS:
+    if kind in FUNCTIONS and version == _GROUP_VERSIONS.get(kind, GROUP_VERSION):
         return FUNCTIONS[kind]
-    known = ", ".join(f"{GROUP_VERSION} {name}" for name in FUNCTIONS)
+    known = ", ".join(f"{_GROUP_VERSIONS.get(name, GROUP_VERSION)} {name}" for name in FUNCTIONS)
     raise ConfigError(
         f"functionConfig of kind {shown(version, 80)} {shown(kind, 80)} is unknown; "
         f"allowed: v1 ConfigMap, v1 Secret, {known}"
@@ -116,9 +126,10 @@ def _run(given: ResourceList, host: Host, policy: Policy | PolicyError | None) -
     failed = any(result.severity == "error" for result in answer.results)
     output = given.write(
         answer.results,
-        without=_key_bearing(given, answer) if failed else (),
+        without=_key_bearing(given, answer) if failed else answer.consumed,
         keep_config=not (failed or answer.keys_in_config),  # a key that failed may stand in any field
         changed=not failed,
+        added=answer.added,
     )
     return output, answer.results, 1 if failed else 0
 

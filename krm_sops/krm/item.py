@@ -38,10 +38,11 @@ class Item:
     """branch: the object.  first: the number of its first leaf in `source`.  edits: (start, end, text), no overlaps.
 
     comments: where its encrypted comments stand, by their texts; None until somebody asks.
-    is_alias: `branch` stands somewhere else in the text.
+    is_alias: `branch` stands somewhere else in the text.  at: the file it was read from and its document in there, if
+    known without annotations.  replacement: the objects that take its place; None where it stays.
     """
 
-    __slots__ = ("branch", "comments", "edits", "first", "is_alias", "place", "source")
+    __slots__ = ("at", "branch", "comments", "edits", "first", "is_alias", "place", "replacement", "source")
 
     def __init__(self, source: Source, branch: Branch, *, is_alias: bool = False) -> None:
         self.source = source
@@ -51,6 +52,8 @@ class Item:
         self.first = self.place.first_leaf
         self.edits: list[tuple[int, int, str]] = []
         self.comments: dict[str, list[int]] | None = None
+        self.at: tuple[str, int] | None = None
+        self.replacement: list[Branch] | None = None
 
     def field(self, *path: str) -> str:
         """The text at a path of mapping keys; "" where there is none, or no text."""
@@ -78,7 +81,15 @@ class Item:
 
     @property
     def file(self) -> str:
-        return self.annotation(PATH) or self.annotation("config.kubernetes.io/path")
+        return self.at[0] if self.at else self.annotation(PATH) or self.annotation("config.kubernetes.io/path")
+
+    @property
+    def index(self) -> int:
+        """Its number in its file, as far as anybody says so; 0 otherwise."""
+        if self.at:
+            return self.at[1]
+        text = self.annotation(INDEX) or self.annotation("config.kubernetes.io/index")
+        return int(text) if text.isascii() and text.isdecimal() and len(text) < 9 else 0
 
     @property
     def original_name(self) -> str:
@@ -99,8 +110,7 @@ class Item:
     def __str__(self) -> str:
         """As people look for it: file, then kind/namespace/name."""
         file = self.file
-        index = self.annotation(INDEX)
-        where = f"{shown(file)}{f'[{shown(index, 8)}]' if index not in ('', '0') else ''}: " if file else ""
+        where = f"{shown(file)}{f'[{self.index}]' if self.index else ''}: " if file else ""
         parts = [self.kind or "object", self.namespace, self.name]
         return where + "/".join(shown(part, 80) for part in parts if part)
 
@@ -143,11 +153,11 @@ class Item:
         if self.place.indent < 0:
             start, end = self.place.entries[0][0], self.place.entries[-1][1]
             return "{" + text[start:end] + "}"
-        first, stop = self._lines()
+        first, stop = self.lines()
         own = text[first:stop]
         return (own.replace("-", " ", 1) if own.lstrip(" ").startswith("-") else own) + "\n"
 
-    def _lines(self) -> tuple[int, int]:
+    def lines(self) -> tuple[int, int]:
         """Where the lines of a block mapping are: from the dash before it to the last comment indented like it."""
         text = self.source.text
         at = stop = line_end(text, self.place.entries[-1][1])
@@ -226,7 +236,7 @@ class Item:
     def _find_comments(self) -> dict[str, list[int]]:
         """Where comments begin that look like ciphertext, by their texts. What stands in a value is no comment."""
         text = self.source.text
-        at, stop = self._lines()
+        at, stop = self.lines()
         spans = [span for span in self.source.spans[self.first : self.place.after] if span is not None]
         number = 0
         found: dict[str, list[int]] = {}

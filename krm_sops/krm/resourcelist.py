@@ -47,6 +47,7 @@ _AFTER_SCALAR = b" \t\n:,]}#"
 _IN_WORD = b"-_./0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _OBSCURE_KEY = b'":?!&*{['
 _TO_NAMES = (b"ame", b"metadata", b"annotations", b",")
+_TO_KIND = (b"kind",)
 
 
 class NotPlainError(Exception):
@@ -90,6 +91,10 @@ class ResourceList:
             return []
         return [item for item in self._stream.with_name(name) if name in (item.name, item.original_name)]
 
+    def of_kind(self, kind: str) -> list[Item]:
+        """The items of this kind, in order. Raises NotPlainError."""
+        return [item for item in self._stream.with_word(kind.encode()) if item.kind == kind]
+
     def write(
         self,
         results: Sequence[Result] = (),
@@ -97,9 +102,13 @@ class ResourceList:
         without: Iterable[Item] = (),
         keep_config: bool = True,
         changed: bool = True,
+        added: Sequence[Branch] = (),
     ) -> bytes:
-        """The list with the edits of its items.  without: items that are left out.  changed: False drops all edits."""
-        return self._stream.write(results, list(without), keep_config, changed)
+        """The list with the edits of its items, and their replacements.
+
+        without: items that are left out.  changed: False drops all edits.  added: objects that come after the items.
+        """
+        return self._stream.write(results, list(without), keep_config, changed, list(added))
 
 
 def _plain(raw: bytes, limits: Limits) -> _Plain | None:
@@ -210,16 +219,23 @@ class _Plain:
 
     def with_key(self, key: bytes) -> list[Item]:
         """At least the items with this top-level key."""
+        return self._with_word(key, ())
+
+    def with_word(self, word: bytes) -> list[Item]:
+        """At least the items of this kind."""
+        return self._with_word(word, _TO_KIND)
+
+    def _with_word(self, word: bytes, obscure: Sequence[bytes]) -> list[Item]:
         raw, end = self.raw, self.end
         numbers: set[int] = set()
-        at = raw.find(key, self.starts[0], end)
+        at = raw.find(word, self.starts[0], end)
         while at >= 0:
-            after = at + len(key)
+            after = at + len(word)
             if raw[at - 1] in _IN_WORD or raw[after : after + 1] in _IN_WORD:  # part of a longer word
-                at = raw.find(key, after, end)
+                at = raw.find(word, after, end)
                 continue
-            at = raw.find(key, self._add_piece(at, numbers), end)
-        self._add_obscure((), numbers)
+            at = raw.find(word, self._add_piece(at, numbers), end)
+        self._add_obscure(obscure, numbers)
         return [self._item(number) for number in sorted(numbers)]
 
     def with_name(self, name: str) -> list[Item]:
@@ -292,20 +308,30 @@ class _Plain:
             raise NotPlainError
         return item
 
-    def write(self, results: Sequence[Result], without: list[Item], keep_config: bool, changed: bool) -> bytes:
+    def write(
+        self, results: Sequence[Result], without: list[Item], keep_config: bool, changed: bool, added: list[Branch]
+    ) -> bytes:
         edits = [
             (self.starts[number], self._stop(number), b"") for number, item in self.items.items() if item in without
         ]
-        if len(edits) == len(self.starts):
+        if changed:
+            edits += [
+                (self.starts[number], self._stop(number), _in_block(item.replacement, "").encode())
+                for number, item in self.items.items()
+                if item.replacement is not None and item not in without
+            ]
+        if len(edits) == len(self.starts) and not added and not any(new for _, _, new in edits):
             edits = [(self.head, self.end, b"items: []\n")]
         if self.config is not None and not keep_config:
             edits.append(self._config_cut())
         if b"*" in self.raw and any(b"&" in self.raw[start:stop] for start, stop, _ in edits):
             raise NotPlainError  # an alias may repeat what is left out
         for number, item in self.items.items():
-            if changed and item.edits and item not in without:
+            if changed and item.edits and item.replacement is None and item not in without:
                 new = edited(item.source.text, item.edits).encode()
                 edits.append((self.starts[number], self._stop(number), new))
+        if changed and added:
+            edits.append((self.end, self.end, self._last_break() + _in_block(added, "").encode()))
         out: list[bytes | memoryview] = []
         view = memoryview(self.raw)
         at = 0
@@ -319,6 +345,9 @@ class _Plain:
 
             whole += (b"" if whole.endswith(b"\n") else b"\n") + ("results:\n" + in_block(results)).encode()
         return whole
+
+    def _last_break(self) -> bytes:
+        return b"" if self.raw[: self.end].endswith(b"\n") else b"\n"
 
     def _config_cut(self) -> tuple[int, int, bytes]:
         """Where the functionConfig stands: before the items, or behind them."""
@@ -396,6 +425,9 @@ class _Whole:
     def with_key(self, _key: bytes) -> list[Item]:
         return self.items
 
+    def with_word(self, _word: bytes) -> list[Item]:
+        return self.items
+
     def with_name(self, _name: str) -> list[Item]:
         return self.items
 
@@ -403,13 +435,17 @@ class _Whole:
         wanted = text.decode()
         return [item for item in self.items if item.spells(wanted)]
 
-    def write(self, results: Sequence[Result], without: list[Item], keep_config: bool, changed: bool) -> bytes:
+    def write(
+        self, results: Sequence[Result], without: list[Item], keep_config: bool, changed: bool, added: list[Branch]
+    ) -> bytes:
         text = self.source.text
-        edits = self._left_out([item in without for item in self.items]) if without else []
+        new = [item.replacement if changed and item not in without else None for item in self.items]
+        gone = [item in without or new[at] is not None for at, item in enumerate(self.items)]
+        edits = self._exchanged(gone, new, added if changed else []) if any(gone) or (changed and added) else []
         if self.config is not None and not keep_config:
             edits.append((*cut_entry(text, self.place, self.root.number("functionConfig") or 0), ""))
         self._refuse_aliases_of(edits)
-        edits += [edit for item in self.items if changed and item not in without for edit in item.edits]
+        edits += [edit for at, item in enumerate(self.items) if changed and not gone[at] for edit in item.edits]
         if not results or self.root.number("results") is not None or self.place.indent < 0:
             edits += self._more_results(results)
             return self.prefix + edited(text, edits).encode()
@@ -418,8 +454,8 @@ class _Whole:
         end = self._end()
         head = edited(text[:end], edits)
         margin = " " * self.place.indent
-        new = f"{margin}results:\n{in_block(results, margin)}"
-        return self.prefix + (head + ("" if head.endswith("\n") else "\n") + new + text[end:]).encode()
+        told = f"{margin}results:\n{in_block(results, margin)}"
+        return self.prefix + (head + ("" if head.endswith("\n") else "\n") + told + text[end:]).encode()
 
     def _refuse_aliases_of(self, cuts: list[tuple[int, int, str]]) -> None:
         """Raises ResourceListError where something that stays repeats something that goes."""
@@ -433,20 +469,49 @@ class _Whole:
         text = self.source.text
         return text.find("\n...", self.place.entries[-1][1]) + 1 or len(text)
 
-    def _left_out(self, without: list[bool]) -> list[tuple[int, int, str]]:
-        """Edits that take items out, in a block list by whole lines, else with a comma."""
+    def _exchanged(
+        self, gone: list[bool], new: list[list[Branch] | None], added: list[Branch]
+    ) -> list[tuple[int, int, str]]:
+        """Edits that take items out, put others in their place, and add some: in a block list by whole lines, else
+        with a comma."""
         text = self.source.text
-        number = self.root.number("items") or 0
-        place = self.source.places[id(self.root.get("items"))]
-        elements = place.entries
+        number = self.root.number("items")
+        place = self.source.places.get(id(self.root.get("items")))
+        elements = place.entries if place is not None else []
+        if number is None or place is None or not elements:
+            return self._first_items(number, added)
         if place.indent < 0:
-            return _cut_flow(elements, without)
+            edits = _exchange_flow(elements, gone, new)
+            if added:
+                end = elements[-1][1]
+                edits.append((end, end, ("" if all(gone) and not any(new) else ", ") + _in_flow(added)))
+            return edits
         entries = self.place.entries
         end = text.rfind("\n", 0, entries[number + 1][0]) + 1 if number + 1 < len(entries) else self._end()
         starts = [*(dash_line(text, start) for start, _ in elements), end]
-        if all(without):
+        if all(gone) and not any(new) and not added:
             return [(entries[number][0], end, "items: []\n")]
-        return [(starts[at], starts[at + 1], "") for at, is_out in enumerate(without) if is_out]
+        margin = text[starts[0] : text.index("-", starts[0])]
+        edits = [
+            (starts[at], starts[at + 1], _in_block(new[at] or [], margin)) for at, is_out in enumerate(gone) if is_out
+        ]
+        if added:
+            lead = "" if text[:end].endswith("\n") else "\n"
+            edits.append((end, end, lead + _in_block(added, margin)))
+        return edits
+
+    def _first_items(self, number: int | None, added: list[Branch]) -> list[tuple[int, int, str]]:
+        """Edits that give a list without items its first ones."""
+        if not added:
+            return []
+        entry = f'"items": [{_in_flow(added)}]'
+        if number is not None:
+            return [(*self.place.entries[number], entry)]
+        at = self.place.entries[-1][1]
+        if self.place.indent < 0:
+            return [(at, at, ", " + entry)]
+        at = self.place.entries[0][0]
+        return [(at, at, f"{entry}\n{' ' * self.place.indent}")]
 
     def _more_results(self, results: Sequence[Result]) -> list[tuple[int, int, str]]:
         """The edits that add results to a field that is there, or to a list in flow style."""
@@ -473,17 +538,40 @@ class _Whole:
         return [(at, at, ", " + new)]
 
 
-def _cut_flow(elements: list[tuple[int, int]], without: list[bool]) -> list[tuple[int, int, str]]:
+def _exchange_flow(
+    elements: list[tuple[int, int]], gone: list[bool], new: list[list[Branch] | None]
+) -> list[tuple[int, int, str]]:
     """Each element goes with the comma before it, or while none before it stays, with the one behind it."""
     edits = []
+    stays = [not is_gone or bool(new[at]) for at, is_gone in enumerate(gone)]
     for at, (start, end) in enumerate(elements):
-        if not without[at]:
+        if not gone[at]:
             continue
-        if not all(without[:at]):
+        if stays[at]:
+            edits.append((start, end, _in_flow(new[at] or [])))
+        elif any(stays[:at]):
             edits.append((elements[at - 1][1], end, ""))
         else:
             edits.append((start, elements[at + 1][0] if at + 1 < len(elements) else end, ""))
     return edits
+
+
+def _in_block(objects: list[Branch], margin: str) -> str:
+    """Elements of a block list whose dashes stand behind `margin`."""
+    from krm_sops.yamlwrite import write
+
+    out = []
+    for branch in objects:
+        lines = write([branch], 2).removesuffix("\n").split("\n")
+        out += [f"{margin}- {lines[0]}\n", *(f"{margin}  {line}\n" if line else "\n" for line in lines[1:])]
+    return "".join(out)
+
+
+def _in_flow(objects: list[Branch]) -> str:
+    """Elements of a flow list, as JSON, which is YAML too."""
+    from krm_sops.stores.json import in_one_line
+
+    return ", ".join(in_one_line(branch) for branch in objects)
 
 
 def _read_whole(raw: bytes, limits: Limits) -> Source:

@@ -62,9 +62,7 @@ class Result:
             if self.field:
                 found["field"] = {"path": shown(self.field, _LONGEST_PATH)}
             if item.file:
-                index = item.annotation("internal.config.kubernetes.io/index")
-                is_number = index.isascii() and index.isdecimal() and len(index) < 9
-                found["file"] = {"path": shown(item.file, _LONGEST_PATH), "index": int(index) if is_number else 0}
+                found["file"] = {"path": shown(item.file, _LONGEST_PATH), "index": item.index}
         found["tags"] = {"reason": self.reason}
         return found
 

@@ -265,6 +265,13 @@ def _text(node: Node, indent: int | None) -> str:
     return "".join(out)
 
 
+def in_one_line(node: Node) -> str:
+    """Raises StoreError for what JSON cannot spell."""
+    out: list[str] = []
+    _write(node, "", "", out)
+    return "".join(out)
+
+
 class JsonStore:
     def read(self, raw: bytes) -> tuple[list[Branch], Branch | None]:
         node, _ = parse(from_bytes(raw), limits=SOPS_VERBS)

@@ -69,6 +69,7 @@ def policy_lines(policy: Policy) -> list[str]:
         "strict": policy.strict,
         "keySources": policy.key_sources,
         "keyFolder": policy.key_folder,
+        "root": policy.root,
         "readableRoots": policy.readable_roots,
         "hosts": None if policy.hosts is None else [str(service) for service in policy.hosts],
         "vaults": policy.vaults,
@@ -88,6 +89,7 @@ def policy_lines(policy: Policy) -> list[str]:
 _DEFAULTS = {
     "keySources": "default: all",
     "keyFolder": "default: KRM_SOPS_KEY_DIR, else /keys",
+    "root": "default: the repository that the working folder is in",
     "readableRoots": "default: any",
     "hosts": "default: any that a key type allows",
     "vaults": "default: SOPS_HC_VAULT_ALLOWLIST, else VAULT_ADDR",

@@ -18,6 +18,7 @@ FLAGS = {
     "mac": VALUE,
     "ambient": VALUE,
     "key-file": MANY,
+    "root": VALUE,
     "limit": MANY,
     "max-remote-calls": VALUE,
 }
@@ -41,6 +42,7 @@ def read(given: Arguments) -> Flags:
     flags.mac = _choice(given, "mac", MAC_MODES)
     flags.ambient = _choice(given, "ambient", AMBIENT)
     flags.key_files = given.many("key-file")
+    flags.root = given.text("root")
     limits = [("--limit", *limit.partition("=")[::2]) for limit in given.many("limit")]
     limits += [("--max-remote-calls", "remote_calls", number) for number in given.many("max-remote-calls")]
     for flag, name, number in limits:
