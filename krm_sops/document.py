@@ -19,12 +19,26 @@ from krm_sops.values import mac_bytes
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection
+    from typing import Protocol
 
     from krm_sops.cipher import DataKey
     from krm_sops.metadata import Metadata
+    from krm_sops.selection import Selection
     from krm_sops.tree import Leaf, Node
 
-_ONLY_ENCRYPTED_SEED = bytes.fromhex("8a3fd2ad54ce66527b1034f3d147be0b0b975b3bf44f72c6fdadec8176f27d69")
+    class Visitor(Protocol):
+        """What a walk does with the leaves, which it passes on in their order."""
+
+        def leaf(self, value: Leaf, aad: bytes, path: tuple[str, ...], matched: bool) -> Leaf:
+            """What stands there now. It is chosen for encryption where `matched` is what the rule asks for."""
+
+        def comment(self, comment: Comment, aad: bytes, path: tuple[str, ...], chosen: bool, in_list: bool) -> None: ...
+
+        def is_comment(self, element: str) -> bool:
+            """Whether this text in a list is a comment in disguise. Asked under comment rules only."""
+
+
+ONLY_ENCRYPTED_SEED = bytes.fromhex("8a3fd2ad54ce66527b1034f3d147be0b0b975b3bf44f72c6fdadec8176f27d69")
 _PLAIN_HINT = "was it patched or edited without sops? encrypt it again, or take it out of the encrypted part"
 
 
@@ -77,7 +91,7 @@ class EncryptedDocument:
         Raises EncryptedValueError, TagMismatch, each with the path of the value.
         """
         opened = Opened(detached)
-        walk = _Walk(self.metadata, data_key, opened)
+        walk = Walk(self.metadata.selection, _Opening(self.metadata, data_key, opened))
         for branch in self.branches:
             walk.branch(branch, b"", (), False, False)
         return opened
@@ -93,7 +107,7 @@ class EncryptedDocument:
             stored = decrypt_value(metadata.mac, data_key, to_bytes(metadata.lastmodified), ("sops", "mac"))
         except (IntegrityError, InputError):
             raise MacMismatch("the MAC cannot be decrypted: sops.mac or sops.lastmodified was altered") from None
-        seed = _ONLY_ENCRYPTED_SEED if metadata.mac_only_encrypted else b""
+        seed = ONLY_ENCRYPTED_SEED if metadata.mac_only_encrypted else b""
         if opened.mistyped is None:
             if opened.mac(seed, with_detached=False) == stored:
                 return
@@ -116,17 +130,18 @@ class EncryptedDocument:
         return [branch for branch in plain if isinstance(branch, Branch)], opened
 
 
-class _Walk:
-    """Depth first over one document. `active` and `hit` follow the comment rules, `matched` the path rules.
+class Walk:
+    """Depth first over one document, for decryption and encryption: which leaves are chosen, and with what path.
 
-    matched: some mapping key on the way matches the rule.  outer: some comment of an enclosing level matches.
+    `hit` and `outer` follow the comment rules, `matched` the path rules. matched: some mapping key on the way matches
+    the rule.  outer: some comment of an enclosing level matches.
     """
 
-    def __init__(self, metadata: Metadata, data_key: DataKey, opened: Opened) -> None:
-        self.selection = metadata.selection
-        self.only_encrypted = metadata.mac_only_encrypted
-        self.data_key = data_key
-        self.opened = opened
+    def __init__(self, selection: Selection, visitor: Visitor) -> None:
+        self.selection = selection
+        self.leaf = visitor.leaf
+        self.comment = visitor.comment
+        self.is_comment = visitor.is_comment
 
     def branch(self, branch: Branch, aad: bytes, path: tuple[str, ...], matched: bool, outer: bool) -> None:
         selection = self.selection
@@ -135,7 +150,7 @@ class _Walk:
         for entry in branch.entries:
             key = entry.key
             if isinstance(key, Comment):
-                hit = self.comment(key, aad, path, matched, outer, hit)
+                hit = self.judge(key, aad, path, matched, outer, hit, in_list=False)
                 continue
             if not isinstance(key, str):
                 raise InputError(f"the key {shown(key)} is no string; sops encrypts string keys only", path=path)
@@ -146,12 +161,11 @@ class _Walk:
                 self.branch(value, below, (*path, key), inside, outer or hit)
             elif isinstance(value, list):
                 self.sequence(value, below, (*path, key), inside, outer or hit)
-            else:
-                self.leaf(value, below, (*path, key), (outer or hit) if by_comment else inside)
-                if isinstance(self.opened.leaves[-1], Comment):
-                    raise EncryptedValueError(
-                        "a comment in the place of a value: its type was altered", path=(*path, key)
-                    )
+            elif isinstance(
+                self.leaf(value, below, (*path, key), (outer or hit) if by_comment else inside),
+                Comment,
+            ):
+                raise EncryptedValueError("a comment in the place of a value: its type was altered", path=(*path, key))
             hit = False
 
     def sequence(self, elements: list[Node], aad: bytes, path: tuple[str, ...], matched: bool, outer: bool) -> None:
@@ -159,23 +173,31 @@ class _Walk:
         hit = False
         for element in elements:
             if isinstance(element, Comment):
-                hit = self.comment(element, aad, path, matched, outer, hit)
+                hit = self.judge(element, aad, path, matched, outer, hit, in_list=True)
                 continue
             if isinstance(element, Branch):
                 self.branch(element, aad, path, matched, outer or hit)
             elif isinstance(element, list):
                 self.sequence(element, aad, path, matched, outer or hit)
-            elif by_comment and isinstance(element, str) and _is_list_comment(element):
-                hit = self.comment(Comment(element), aad, path, matched, outer, hit)
+            elif by_comment and isinstance(element, str) and self.is_comment(element):
+                hit = self.judge(Comment(element), aad, path, matched, outer, hit, in_list=True)
                 continue
             else:
                 self.leaf(element, aad, path, (outer or hit) if by_comment else matched)
             hit = False
 
-    def comment(
-        self, comment: Comment, aad: bytes, path: tuple[str, ...], matched: bool, outer: bool, hit: bool
+    def judge(
+        self,
+        comment: Comment,
+        aad: bytes,
+        path: tuple[str, ...],
+        matched: bool,
+        outer: bool,
+        hit: bool,
+        *,
+        in_list: bool,
     ) -> bool:
-        """Judge and keep one comment; whether a comment of this level matches so far."""
+        """Pass on one comment; whether a comment of this level matches so far."""
         selection = self.selection
         before = hit
         if selection.by_comment:
@@ -183,11 +205,35 @@ class _Walk:
             chosen = (outer or before) if selection.positive else not (outer or hit)
         else:
             chosen = matched is selection.positive
+        self.comment(comment, aad or b":", path, chosen, in_list)
+        return hit
+
+
+class _Opening:
+    """Decrypts what a walk meets. See Visitor."""
+
+    def __init__(self, metadata: Metadata, data_key: DataKey, opened: Opened) -> None:
+        self.positive = metadata.selection.positive
+        self.only_encrypted = metadata.mac_only_encrypted
+        self.data_key = data_key
+        self.opened = opened
+
+    def is_comment(self, element: str) -> bool:
+        return element.startswith(PREFIX) and element.rstrip().endswith(",type:comment]")
+
+    def comment(
+        self,
+        comment: Comment,
+        aad: bytes,
+        path: tuple[str, ...],
+        chosen: bool,
+        in_list: bool,  # noqa: ARG002 (it is read from either place alike)
+    ) -> None:
         opened = self.opened
         plain: Leaf = comment
         if chosen and comment.text.startswith(PREFIX):
             try:
-                found = decrypt_value(comment.text, self.data_key, aad or b":", path)
+                found = decrypt_value(comment.text, self.data_key, aad, path)
             except (IntegrityError, InputError):
                 found = None
             if isinstance(found, (Comment, str)):
@@ -198,12 +244,11 @@ class _Walk:
         opened.leaves.append(plain)
         opened.parts.append(b"")
         opened.paths.append(path)
-        return hit
 
-    def leaf(self, value: Leaf, aad: bytes, path: tuple[str, ...], matched: bool) -> None:
+    def leaf(self, value: Leaf, aad: bytes, path: tuple[str, ...], matched: bool) -> Leaf:
         opened = self.opened
         at = len(opened.leaves)
-        chosen = matched is self.selection.positive
+        chosen = matched is self.positive
         plain = value
         if at in opened.detached:
             opened.detached_clear = opened.detached_clear and not chosen
@@ -226,7 +271,4 @@ class _Walk:
         opened.leaves.append(plain)
         opened.parts.append(part)
         opened.paths.append(path)
-
-
-def _is_list_comment(element: str) -> bool:
-    return element.startswith(PREFIX) and element.rstrip().endswith(",type:comment]")
+        return plain
