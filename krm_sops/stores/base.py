@@ -16,6 +16,21 @@ class Store(Protocol):
         """
         ...
 
+    def read_plain(self, raw: bytes) -> list[Branch]:
+        """A file that is to be encrypted: what looks like metadata is an entry like any other.  Raises StoreError."""
+        ...
+
+    def is_reserved(self, key: str) -> bool:
+        """Whether metadata stand under this key, or would take it away, at the top of a document."""
+        ...
+
+    def write_encrypted(self, branches: list[Branch], metadata: Branch, indent: int | None = None) -> bytes:
+        """An encrypted file, byte for byte as sops writes it.
+
+        Raises StoreError (exit 4): what this format cannot hold, more documents than it can, a reserved key.
+        """
+        ...
+
     def write_plain(self, branches: list[Branch], indent: int | None = None) -> bytes:
         """A decrypted file, byte for byte as sops writes it.  indent: sops' --indent.  Raises StoreError (exit 4)."""
         ...

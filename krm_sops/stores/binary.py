@@ -7,17 +7,26 @@ from __future__ import annotations
 
 from krm_sops.errors import StoreError
 from krm_sops.stores.json import STORE as JSON
-from krm_sops.tree import to_bytes
+from krm_sops.tree import Branch, Entry, from_bytes, to_bytes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from krm_sops.stores.base import Store
-    from krm_sops.tree import Branch, Node
+    from krm_sops.tree import Node
 
 
 class BinaryStore:
     def read(self, raw: bytes) -> tuple[list[Branch], Branch | None]:
         return JSON.read(raw)
+
+    def read_plain(self, raw: bytes) -> list[Branch]:
+        return [Branch([Entry("data", from_bytes(raw))])]
+
+    def is_reserved(self, key: str) -> bool:
+        return JSON.is_reserved(key)
+
+    def write_encrypted(self, branches: list[Branch], metadata: Branch, indent: int | None = None) -> bytes:
+        return JSON.write_encrypted(branches, metadata, indent)
 
     def write_plain(self, branches: list[Branch], indent: int | None = None) -> bytes:  # noqa: ARG002 (nothing to indent)
         if len(branches) != 1:

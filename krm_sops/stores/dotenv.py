@@ -7,7 +7,7 @@ Source: getsops/sops 3.13, stores/dotenv/store.go.
 from __future__ import annotations
 
 from krm_sops.errors import StoreError, shown
-from krm_sops.stores.flatten import KEY, unflatten
+from krm_sops.stores.flatten import KEY, flatten, one_document, unflatten, with_metadata
 from krm_sops.tree import Branch, Comment, Entry, from_bytes, to_bytes
 from krm_sops.values import to_text
 
@@ -21,23 +21,36 @@ _PREFIX = KEY + "_"
 
 class DotenvStore:
     def read(self, raw: bytes) -> tuple[list[Branch], Branch | None]:
+        (branch,) = self.read_plain(raw)
         values: list[Entry] = []
         metadata: list[Entry] = []
+        for entry in branch.entries:
+            if isinstance(entry.key, str) and self.is_reserved(entry.key):
+                metadata.append(Entry(entry.key[len(_PREFIX) :], entry.value))
+            else:
+                values.append(entry)
+        return [Branch(values)], unflatten(metadata) if metadata else None
+
+    def read_plain(self, raw: bytes) -> list[Branch]:
+        entries: list[Entry] = []
         for number, line in enumerate(from_bytes(raw).split("\n"), 1):
             if not line:
                 continue
             if line[0] == "#":
-                values.append(Entry(Comment(line[1:]), None))
+                entries.append(Entry(Comment(line[1:]), None))
                 continue
             key, separator, value = line.partition("=")
             if not separator:
                 raise StoreError("neither a comment nor key=value", line=number, column=1)
-            value = value.replace("\\n", "\n")
-            if key.startswith(_PREFIX):
-                metadata.append(Entry(key[len(_PREFIX) :], value))
-            else:
-                values.append(Entry(key, value))
-        return [Branch(values)], unflatten(metadata) if metadata else None
+            entries.append(Entry(key, value.replace("\\n", "\n")))
+        return [Branch(entries)]
+
+    def is_reserved(self, key: str) -> bool:
+        return key.startswith(_PREFIX)
+
+    def write_encrypted(self, branches: list[Branch], metadata: Branch, indent: int | None = None) -> bytes:
+        flat = [Entry(f"{_PREFIX}{entry.key}", entry.value) for entry in flatten(metadata)]
+        return self.write_plain([with_metadata(one_document(branches, "dotenv"), flat, self)], indent)
 
     def write_plain(self, branches: list[Branch], indent: int | None = None) -> bytes:  # noqa: ARG002 (nothing to indent)
         """Only the first document: the format holds one, and sops drops the others too."""

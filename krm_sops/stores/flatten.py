@@ -1,18 +1,22 @@
 """Where metadata sits in a document: a `sops` entry, or that entry's tree spelled into flat keys (dotenv, INI).
 
+Differs from sops: a format of one document refuses several, of which sops writes the first only, or writes what it
+cannot read again.
+
 A flat key is a path: ``__map_<key>`` for each step into a mapping, ``__list_<n>`` for each step into a list.
 Source: getsops/sops 3.13, stores/flatten.go, stores/metadata.go.
 """
 
 from __future__ import annotations
 
-from krm_sops.errors import LimitError, MetadataError, shown
+from krm_sops.errors import LimitError, MetadataError, StoreError, shown
 from krm_sops.tree import Branch, Comment, Entry, to_bytes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from krm_sops.stores.base import Store
     from krm_sops.tree import Node
 
 KEY = "sops"
@@ -34,6 +38,43 @@ def take_metadata(branch: Branch) -> tuple[Branch, Branch | None]:
     if not isinstance(metadata, Branch):
         raise MetadataError("the sops entry is no mapping")
     return Branch(entry for entry in branch.entries if entry.key != KEY), metadata
+
+
+def with_metadata(branch: Branch, entries: Iterable[Entry], store: Store) -> Branch:
+    """The document with these entries at its end. Raises StoreError where one of its own keys is reserved."""
+    for key in branch.keys():  # noqa: SIM118 (comments are no keys)
+        if store.is_reserved(key):
+            raise StoreError(f"the key {shown(key)} is reserved for the metadata of sops", hint="rename it")
+    return Branch([*branch.entries, *entries])
+
+
+def one_document(branches: list[Branch], format_: str) -> Branch:
+    """Raises StoreError for none and for several."""
+    if len(branches) != 1:
+        raise StoreError(
+            f"a file of the format {format_} holds one document, not {len(branches)}",
+            hint="only YAML has several; --output-type yaml",
+        )
+    return branches[0]
+
+
+def flatten(branch: Branch, prefix: str = "") -> list[Entry]:
+    """The flat keys that spell this tree of metadata, each with its scalar. Empty collections leave no trace."""
+    found: list[Entry] = []
+    for entry in branch.entries:
+        assert isinstance(entry.key, str)
+        _flatten(entry.value, prefix + entry.key, found)
+    return found
+
+
+def _flatten(node: Node, path: str, found: list[Entry]) -> None:
+    if isinstance(node, Branch):
+        found += flatten(node, path + _MAP)
+    elif isinstance(node, list):
+        for at, element in enumerate(node):
+            _flatten(element, f"{path}{_LIST}{at}", found)
+    else:
+        found.append(Entry(path, node))
 
 
 def unflatten(flat: Iterable[Entry]) -> Branch:

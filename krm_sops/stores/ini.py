@@ -12,7 +12,7 @@ with the option AllowNonUniqueSections.
 from __future__ import annotations
 
 from krm_sops.errors import StoreError, shown
-from krm_sops.stores.flatten import take_metadata, unflatten
+from krm_sops.stores.flatten import KEY, flatten, one_document, take_metadata, unflatten, with_metadata
 from krm_sops.stores.json import json_scalar
 from krm_sops.tree import Branch, Comment, Entry, from_bytes, to_bytes
 from krm_sops.values import to_text
@@ -184,15 +184,30 @@ def _comment_in(text: str) -> str:
 
 class IniStore:
     def read(self, raw: bytes) -> tuple[list[Branch], Branch | None]:
-        mark = next((mark for mark in _BYTE_ORDER_MARKS if raw.startswith(mark)), b"")
-        sections = _Parser(from_bytes(raw[len(mark) :])).sections()
-        branch, flat = take_metadata(Branch(section.entry() for section in sections))
+        (whole,) = self.read_plain(raw)
+        branch, flat = take_metadata(whole)
         if flat is None:
             return [branch], None
         for entry in flat.entries:
             if isinstance(entry.value, str):
                 entry.value = entry.value.replace("\\n", "\n")
         return [branch], unflatten(flat.entries)
+
+    def read_plain(self, raw: bytes) -> list[Branch]:
+        mark = next((mark for mark in _BYTE_ORDER_MARKS if raw.startswith(mark)), b"")
+        sections = _Parser(from_bytes(raw[len(mark) :])).sections()
+        return [Branch(section.entry() for section in sections)]
+
+    def is_reserved(self, key: str) -> bool:
+        return key == KEY
+
+    def write_encrypted(self, branches: list[Branch], metadata: Branch, indent: int | None = None) -> bytes:
+        """Line breaks in metadata are spelled as the two characters ``\\n``."""
+        flat = Branch(
+            Entry(entry.key, entry.value.replace("\n", "\\n") if isinstance(entry.value, str) else entry.value)
+            for entry in flatten(metadata)
+        )
+        return self.write_plain([with_metadata(one_document(branches, "ini"), [Entry(KEY, flat)], self)], indent)
 
     def write_plain(self, branches: list[Branch], indent: int | None = None) -> bytes:  # noqa: ARG002 (nothing to indent)
         """The sections of all documents, one after another."""

@@ -12,7 +12,7 @@ from _json import encode_basestring, scanstring
 from krm_sops.errors import LimitError, StoreError
 from krm_sops.limits import FUNCTION, SOPS_VERBS
 from krm_sops.places import Place, Source, Span
-from krm_sops.stores.flatten import take_metadata
+from krm_sops.stores.flatten import KEY, one_document, take_metadata, with_metadata
 from krm_sops.tree import Branch, Comment, Entry, Timestamp, from_bytes
 from krm_sops.values import INFINITY, INT_MAX, INT_MIN, json_float
 
@@ -274,13 +274,24 @@ def in_one_line(node: Node) -> str:
 
 class JsonStore:
     def read(self, raw: bytes) -> tuple[list[Branch], Branch | None]:
+        (whole,) = self.read_plain(raw)
+        branch, metadata = take_metadata(whole)
+        return [branch], metadata
+
+    def read_plain(self, raw: bytes) -> list[Branch]:
         node, _ = parse(from_bytes(raw), limits=SOPS_VERBS)
         if not isinstance(node, Branch):
             raise StoreError(
                 "the top of a JSON document must be an object", line=1, column=1, hint='wrap it: {"data": …}'
             )
-        branch, metadata = take_metadata(node)
-        return [branch], metadata
+        return [node]
+
+    def is_reserved(self, key: str) -> bool:
+        return key == KEY
+
+    def write_encrypted(self, branches: list[Branch], metadata: Branch, indent: int | None = None) -> bytes:
+        document = with_metadata(one_document(branches, "json"), [Entry(KEY, metadata)], self)
+        return (_text(document, indent) + "\n").encode()
 
     def write_plain(self, branches: list[Branch], indent: int | None = None) -> bytes:
         """Only the first document: JSON files hold one, and sops drops the others too."""

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from krm_sops.errors import StoreError
 from krm_sops.limits import SOPS_VERBS
-from krm_sops.stores.flatten import KEY, take_metadata
-from krm_sops.tree import Branch, Comment
+from krm_sops.stores.flatten import KEY, take_metadata, with_metadata
+from krm_sops.tree import Branch, Comment, Entry
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,14 +21,23 @@ _ENCODINGS = ((b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe", "utf-16-le"), (b"\xfe\xf
 
 class YamlStore:
     def read(self, raw: bytes) -> tuple[list[Branch], Branch | None]:
-        from krm_sops.yamlcomments import read
-
-        branches = read(_text(raw), depth=SOPS_VERBS.depth, nodes=SOPS_VERBS.document_nodes)
+        branches = self.read_plain(raw)
         if not branches:
             return [], None
         first, metadata = take_metadata(branches[0])
         others = [Branch(entry for entry in branch.entries if entry.key != KEY) for branch in branches[1:]]
         return [first, *others], metadata
+
+    def read_plain(self, raw: bytes) -> list[Branch]:
+        from krm_sops.yamlcomments import read
+
+        return read(_text(raw), depth=SOPS_VERBS.depth, nodes=SOPS_VERBS.document_nodes)
+
+    def is_reserved(self, key: str) -> bool:
+        return key == KEY
+
+    def write_encrypted(self, branches: list[Branch], metadata: Branch, indent: int | None = None) -> bytes:
+        return self.write_plain([with_metadata(branch, [Entry(KEY, metadata)], self) for branch in branches], indent)
 
     def write_plain(self, branches: list[Branch], indent: int | None = None) -> bytes:
         from krm_sops.yamlwrite import INDENT, write
