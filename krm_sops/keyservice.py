@@ -140,6 +140,9 @@ class _ServedKey:
         self._local = local
         self.section = key.section
 
+    def fields(self) -> dict[str, str]:
+        return self._key.fields()
+
     @property
     def identity(self) -> str:
         return self._key.identity

@@ -45,6 +45,9 @@ class AgeKey:
     def from_fields(cls, fields: Mapping[str, str]) -> Self:
         return cls(fields.get("recipient", ""), fields.get("enc", ""))
 
+    def fields(self) -> dict[str, str]:
+        return {"enc": self.enc, "recipient": self.recipient}
+
     @property
     def identity(self) -> str:
         return self.recipient

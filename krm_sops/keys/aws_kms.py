@@ -53,6 +53,16 @@ class AwsKmsKey:
             fields.get("enc", ""),
         )
 
+    def fields(self) -> dict[str, str]:
+        return {
+            "arn": self.arn,
+            "aws_profile": self.aws_profile,
+            **{CONTEXT + name: text for name, text in self.context.items()},
+            "created_at": self.created_at,
+            "enc": self.enc,
+            **({"role": self.role} if self.role else {}),
+        }
+
     @property
     def identity(self) -> str:
         """``ARN[+ROLE][|CONTEXT[|PROFILE]]``, as sops prints it."""

@@ -43,21 +43,31 @@ _HINTS = {
 
 
 class AzureKeyVaultKey:
-    __slots__ = ("enc", "name", "vault_url", "version")
+    __slots__ = ("created_at", "enc", "name", "vault_url", "version")
 
     section: ClassVar[str] = "azure_kv"
     entry_names: ClassVar[tuple[str, ...]] = ("sops.azure-kv",)
 
-    def __init__(self, vault_url: str, name: str, version: str, enc: str = "") -> None:
+    def __init__(self, vault_url: str, name: str, version: str, enc: str = "", created_at: str = "") -> None:
         """version: "" is the newest.  enc: base64url without padding."""
         self.vault_url = vault_url
         self.name = name
         self.version = version
         self.enc = enc
+        self.created_at = created_at
 
     @classmethod
     def from_fields(cls, fields: Mapping[str, str]) -> Self:
-        return cls(*(fields.get(name, "") for name in ("vault_url", "name", "version", "enc")))
+        return cls(*(fields.get(name, "") for name in ("vault_url", "name", "version", "enc", "created_at")))
+
+    def fields(self) -> dict[str, str]:
+        return {
+            "created_at": self.created_at,
+            "enc": self.enc,
+            "name": self.name,
+            "vault_url": self.vault_url,
+            "version": self.version,
+        }
 
     @property
     def identity(self) -> str:
@@ -73,7 +83,7 @@ class AzureKeyVaultKey:
         version = self.version or key_id.rpartition("/")[2]
         if not only(version, _NAME, 64):
             raise KeyUnavailable("Key Vault: the answer does not say which version of the key was used")
-        return type(self)(self.vault_url, self.name, version, base64url_encoded(wrapped))
+        return type(self)(self.vault_url, self.name, version, base64url_encoded(wrapped), self.created_at)
 
     def _call(self, credentials: Credentials, verb: str, data: bytes) -> tuple[bytes, str]:
         """The result and the id of the key version that made it."""

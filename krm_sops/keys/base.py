@@ -22,6 +22,10 @@ class MasterKey(Protocol):
         """One metadata entry. Raises MetadataError."""
         ...
 
+    def fields(self) -> dict[str, str]:
+        """The metadata entry again, with the names that `from_fields` takes; what sops leaves out is left out."""
+        ...
+
     @property
     def identity(self) -> str:
         """Which key this is, as sops prints it: recipient, fingerprint, ARN. Public; foreign text."""

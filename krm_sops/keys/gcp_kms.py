@@ -33,19 +33,23 @@ _HINTS = {
 
 
 class GcpKmsKey:
-    __slots__ = ("enc", "resource_id")
+    __slots__ = ("created_at", "enc", "resource_id")
 
     section: ClassVar[str] = "gcp_kms"
     entry_names: ClassVar[tuple[str, ...]] = ("sops.gcp-kms",)
 
-    def __init__(self, resource_id: str, enc: str = "") -> None:
+    def __init__(self, resource_id: str, enc: str = "", created_at: str = "") -> None:
         """resource_id: ``projects/P/locations/L/keyRings/R/cryptoKeys/K``.  enc: base64."""
         self.resource_id = resource_id
         self.enc = enc
+        self.created_at = created_at
 
     @classmethod
     def from_fields(cls, fields: Mapping[str, str]) -> Self:
-        return cls(fields.get("resource_id", ""), fields.get("enc", ""))
+        return cls(*(fields.get(name, "") for name in ("resource_id", "enc", "created_at")))
+
+    def fields(self) -> dict[str, str]:
+        return {"created_at": self.created_at, "enc": self.enc, "resource_id": self.resource_id}
 
     @property
     def identity(self) -> str:
@@ -58,7 +62,7 @@ class GcpKmsKey:
     def wrap(self, part: bytes, credentials: Credentials) -> Self:
         """The key with `part` in `enc`. Raises KeyUnavailable."""
         wrapped = self._call(credentials, "encrypt", "plaintext", part, "ciphertext")
-        return type(self)(self.resource_id, base64_encoded(wrapped))
+        return type(self)(self.resource_id, base64_encoded(wrapped), self.created_at)
 
     def _call(self, credentials: Credentials, verb: str, given: str, data: bytes, wanted: str) -> bytes:
         if not is_resource_id(self.resource_id):

@@ -46,12 +46,14 @@ _HINTS = {
 
 
 class VaultKey:
-    __slots__ = ("enc", "engine_path", "key_name", "vault_address")
+    __slots__ = ("created_at", "enc", "engine_path", "key_name", "vault_address")
 
     section: ClassVar[str] = "hc_vault"
     entry_names: ClassVar[tuple[str, ...]] = ("sops.vault-token",)
 
-    def __init__(self, vault_address: str, engine_path: str, key_name: str, enc: str = "") -> None:
+    def __init__(
+        self, vault_address: str, engine_path: str, key_name: str, enc: str = "", created_at: str = ""
+    ) -> None:
         """engine_path: where transit is mounted, of one segment or more.  enc: ``vault:v1:…``, as transit gave it.
 
         None of them is checked before the key is used: another may open the document.
@@ -60,10 +62,22 @@ class VaultKey:
         self.engine_path = engine_path
         self.key_name = key_name
         self.enc = enc
+        self.created_at = created_at
 
     @classmethod
     def from_fields(cls, fields: Mapping[str, str]) -> Self:
-        return cls(*(fields.get(name, "") for name in ("vault_address", "engine_path", "key_name", "enc")))
+        return cls(
+            *(fields.get(name, "") for name in ("vault_address", "engine_path", "key_name", "enc", "created_at"))
+        )
+
+    def fields(self) -> dict[str, str]:
+        return {
+            "created_at": self.created_at,
+            "enc": self.enc,
+            "engine_path": self.engine_path,
+            "key_name": self.key_name,
+            "vault_address": self.vault_address,
+        }
 
     @property
     def identity(self) -> str:
@@ -78,7 +92,7 @@ class VaultKey:
     def wrap(self, part: bytes, credentials: Credentials) -> Self:
         """The key with `part` in `enc`. Raises KeyUnavailable."""
         enc = self._call(credentials, "encrypt", "plaintext", base64_encoded(part), "ciphertext")
-        return type(self)(self.vault_address, self.engine_path, self.key_name, enc)
+        return type(self)(self.vault_address, self.engine_path, self.key_name, enc, self.created_at)
 
     def _call(self, credentials: Credentials, verb: str, field: str, text: str, wanted: str) -> str:
         server = Server(self.vault_address, credentials)

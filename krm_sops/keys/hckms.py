@@ -32,22 +32,26 @@ _HINTS = {
 
 
 class HuaweiKmsKey:
-    __slots__ = ("enc", "key_id")
+    __slots__ = ("created_at", "enc", "key_id")
 
     section: ClassVar[str] = "hckms"
     entry_names: ClassVar[tuple[str, ...]] = ()
 
-    def __init__(self, key_id: str, enc: str = "") -> None:
+    def __init__(self, key_id: str, enc: str = "", created_at: str = "") -> None:
         """key_id: ``region:uuid``.  enc: the service's text, as it is."""
         self.key_id = key_id
         self.enc = enc
+        self.created_at = created_at
 
     @classmethod
     def from_fields(cls, fields: Mapping[str, str]) -> Self:
         region, _, uuid = fields.get("key_id", "").partition(":")
         if not region.strip() or not uuid.strip():
             raise MetadataError(f"hckms key_id {shown(fields.get('key_id', ''), 80)} is not of the form region:uuid")
-        return cls(fields["key_id"], fields.get("enc", ""))
+        return cls(fields["key_id"], fields.get("enc", ""), fields.get("created_at", ""))
+
+    def fields(self) -> dict[str, str]:
+        return {"created_at": self.created_at, "enc": self.enc, "key_id": self.key_id}
 
     @property
     def identity(self) -> str:
@@ -63,7 +67,7 @@ class HuaweiKmsKey:
     def wrap(self, part: bytes, credentials: Credentials) -> Self:
         """The key with `part` in `enc`. Raises KeyUnavailable."""
         wrapped = self._call(credentials, "encrypt-data", {"plain_text": base64_encoded(part)}, "cipher_text")
-        return type(self)(self.key_id, wrapped)
+        return type(self)(self.key_id, wrapped, self.created_at)
 
     def _call(self, credentials: Credentials, verb: str, given: Mapping[str, str], wanted: str) -> str:
         region, _, uuid = self.key_id.strip().partition(":")

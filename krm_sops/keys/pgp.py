@@ -34,16 +34,20 @@ class PgpKey:
     section: ClassVar[str] = "pgp"
     entry_names: ClassVar[tuple[str, ...]] = (".asc",)
 
-    __slots__ = ("enc", "identity")
+    __slots__ = ("created_at", "enc", "identity")
 
-    def __init__(self, fingerprint: str, enc: str) -> None:
+    def __init__(self, fingerprint: str, enc: str, created_at: str = "") -> None:
         """fingerprint: hexadecimal, perhaps with a "!" for "this very subkey".  enc: an armored message."""
         self.identity = fingerprint
         self.enc = enc
+        self.created_at = created_at
 
     @classmethod
     def from_fields(cls, fields: Mapping[str, str]) -> PgpKey:
-        return cls(fields.get("fp", "").replace(" ", ""), fields.get("enc", ""))
+        return cls(fields.get("fp", "").replace(" ", ""), fields.get("enc", ""), fields.get("created_at", ""))
+
+    def fields(self) -> dict[str, str]:
+        return {"created_at": self.created_at, "enc": self.enc, "fp": self.identity}
 
     def unwrap(self, credentials: Credentials) -> bytes:
         """Raises WrongKey, KeyUnavailable. At most 4 KiB; its length is not checked."""
