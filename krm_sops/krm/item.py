@@ -14,6 +14,8 @@ PATH = "internal.config.kubernetes.io/path"
 INDEX = "internal.config.kubernetes.io/index"
 PACKAGE_PATH = "internal.config.kubernetes.io/package-path"
 LOCAL_CONFIG = "config.kubernetes.io/local-config"
+MASKED = "krm-sops.dev/masked"
+"""Says that values are asterisks. Nothing encrypts such an object, and no gate lets it pass."""
 _INJECTED = frozenset(
     (
         "config.kubernetes.io/path",
