@@ -65,9 +65,10 @@ def read_below(root: str, path: str, limit: int, *, follow: bool = True) -> byte
     regular file, and for a link where none may be.
     """
     descriptor = open_below(root, path, os.O_RDONLY | os.O_NONBLOCK, follow=follow)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(22, "Not a regular file", path)
     with open(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise OSError(22, "Not a regular file", path)
         content = file.read(limit + 1)
     if len(content) > limit:
         raise OSError(27, "File too large", path)
