@@ -1,7 +1,9 @@
 """The `sops` branch of a document <-> `Metadata`: who can open it, what is encrypted in it, and its MAC.
 
 Reading is as lenient as sops is: names match whatever their case, numbers and booleans stand in for text, lists may be
-null, unknown fields are ignored (old files carry them; the corpus goes back to SOPS 1.0).
+null, unknown fields are ignored (old files carry them; the corpus goes back to SOPS 1.0). Writing is as sops 3.13 does
+it: sorted by name at every level, without what is empty. Unknown fields are lost.
+Source: getsops/sops 3.13, stores/stores.go, stores/metadata.go.
 """
 
 from __future__ import annotations
@@ -9,7 +11,7 @@ from __future__ import annotations
 from krm_sops.errors import LimitError, MetadataError
 from krm_sops.keys import KEY_TYPES
 from krm_sops.selection import RULES, Selection
-from krm_sops.tree import Branch, Timestamp, to_bytes
+from krm_sops.tree import Branch, Entry, Timestamp, to_bytes
 from krm_sops.values import go_float, timestamp, to_text
 
 TYPE_CHECKING = False
@@ -18,6 +20,12 @@ if TYPE_CHECKING:
     from krm_sops.tree import Node
 
     KeyGroup = list[MasterKey]
+
+VERSION = "3.13.3"
+"""What new documents carry: the version of sops that writes the same."""
+_ALWAYS_IN_GROUPS = ("age", "hc_vault")
+"""The lists that sops writes in each of several key groups, even where they are empty."""
+_CONTEXT = "context."
 
 
 class Metadata:
@@ -66,8 +74,65 @@ class Metadata:
             selection=Selection.from_fields({rule: _text(fields.get(rule), rule) for rule in RULES if rule in fields}),
         )
 
+    def with_mac(self, mac: str, lastmodified: str) -> Metadata:
+        """The same, but for the MAC and the moment it was made."""
+        return Metadata(
+            lastmodified=lastmodified,
+            mac=mac,
+            version=self.version,
+            key_groups=self.key_groups,
+            threshold=self.threshold,
+            mac_only_encrypted=self.mac_only_encrypted,
+            selection=self.selection,
+        )
+
+    def to_branch(self) -> Branch:
+        fields: dict[str, Node] = {"lastmodified": self.lastmodified, "mac": self.mac, "version": self.version}
+        if len(self.key_groups) == 1:
+            fields |= _lists(self.key_groups[0])
+        else:
+            empty: dict[str, Node] = {section: [] for section in _ALWAYS_IN_GROUPS}
+            fields["key_groups"] = [_sorted(empty | _lists(group)) for group in self.key_groups]
+        if self.threshold:
+            fields["shamir_threshold"] = self.threshold
+        if self.mac_only_encrypted:
+            fields["mac_only_encrypted"] = True
+        if self.selection.rule:
+            fields[self.selection.rule] = self.selection.pattern
+        return _sorted(fields)
+
     def keys(self) -> list[MasterKey]:
         return [key for group in self.key_groups for key in group]
+
+
+def _lists(group: KeyGroup) -> dict[str, Node]:
+    """The entries of a group, in a list for each key type."""
+    found: dict[str, Node] = {}
+    for section in KEY_TYPES:
+        entries: list[Node] = [_entry(key) for key in group if key.section == section]
+        if entries:
+            found[section] = entries
+    return found
+
+
+def _entry(key: MasterKey) -> Branch:
+    fields: dict[str, Node] = {}
+    context: dict[str, Node] = {}
+    for name, text in key.fields().items():
+        if name.startswith(_CONTEXT):
+            context[name.removeprefix(_CONTEXT)] = text
+        elif name == "created_at":
+            moment = timestamp(to_bytes(text))
+            fields[name] = text if moment is None else to_text(moment)
+        else:
+            fields[name] = text
+    if context:
+        fields["context"] = _sorted(context)
+    return _sorted(fields)
+
+
+def _sorted(fields: dict[str, Node]) -> Branch:
+    return Branch(Entry(name, fields[name]) for name in sorted(fields, key=to_bytes))
 
 
 def _lower(branch: Branch) -> dict[str, Node]:
@@ -146,7 +211,7 @@ def _group(fields: dict[str, Node]) -> KeyGroup:
                     texts[name] = _text(content, f"{section}[].{name}")
                 elif name == "context" and isinstance(content, Branch):
                     texts |= {
-                        f"context.{e.key}": _text(e.value, "kms[].context")
+                        f"{_CONTEXT}{e.key}": _text(e.value, "kms[].context")
                         for e in content.entries
                         if isinstance(e.key, str)
                     }

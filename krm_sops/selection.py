@@ -29,7 +29,10 @@ _NAME_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWX
 
 
 class Selection:
-    """rule: its field name.  pattern: its value.  positive: a match means encrypted.  by_comment: comments decide."""
+    """rule: its field name.  pattern: its value.  positive: a match means encrypted.  by_comment: comments decide.
+
+    Without a rule ("", "") everything is encrypted: the rule of binary files, which is not stored.
+    """
 
     __slots__ = ("_known", "_matches", "by_comment", "pattern", "positive", "rule")
 
@@ -38,7 +41,13 @@ class Selection:
         self.pattern = pattern
         self.positive = rule.startswith("encrypted")
         self.by_comment = "comment" in rule
-        self._matches = (lambda text: text.endswith(pattern)) if rule.endswith("suffix") else compile_regex(pattern)
+        self._matches: Callable[[str], bool]
+        if not rule:
+            self._matches = frozenset[str]().__contains__
+        elif rule.endswith("suffix"):
+            self._matches = lambda text: text.endswith(pattern)
+        else:
+            self._matches = compile_regex(pattern)
         self._known: dict[str, bool] = {}
 
     @classmethod
