@@ -10,7 +10,8 @@ Source of every format in this package: C2SP/C2SP age.md and age-plugin.md.
     ├─ MacError         the header is not the one its file key was wrapped for
     ├─ PayloadError     altered, cut, or too large
     ├─ NoMatch          none of the identities is one of its recipients
-    └─ IdentityError    an identity that is malformed, locked, or failed; never quotes it
+    ├─ IdentityError    an identity that is malformed, locked, or failed; never quotes it
+    └─ RecipientError   a recipient that is malformed, or whose program failed
 """
 
 from __future__ import annotations
@@ -43,4 +44,8 @@ class NoMatch(AgeError):
 
 
 class IdentityError(AgeError):
+    pass
+
+
+class RecipientError(AgeError):
     pass

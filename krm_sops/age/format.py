@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from krm_sops.age.base import Identity
 
 ARMOR_BEGIN = b"-----BEGIN AGE ENCRYPTED FILE-----"
-_ARMOR_END = b"-----END AGE ENCRYPTED FILE-----"
-_COLUMNS = 64
+ARMOR_END = b"-----END AGE ENCRYPTED FILE-----"
+COLUMNS = 64
 _MOST_WHITESPACE = 1024
 
 INTRO = b"age-encryption.org/v1\n"
@@ -28,8 +28,8 @@ _MOST_STANZAS = 1024
 _MOST_ARGUMENTS = 128
 FILE_KEY_LENGTH = 16
 _TAG_LENGTH = 16
-_NONCE_LENGTH = 16
-_CHUNK = 64 * 1024
+NONCE_LENGTH = 16
+CHUNK = 64 * 1024
 
 
 def dearmor(text: bytes) -> bytes:
@@ -47,13 +47,13 @@ def dearmor(text: bytes) -> bytes:
         lines = [line.removesuffix(b"\r") for line in lines]
     if lines[0] != ARMOR_BEGIN or (start and text[start - 1 : start] != b"\n"):
         raise ArmorError("age armor: does not begin with its BEGIN line")
-    if lines[-1] != _ARMOR_END or not (after in (b"", b"\r") or after.startswith((b"\n", b"\r\n"))):
+    if lines[-1] != ARMOR_END or not (after in (b"", b"\r") or after.startswith((b"\n", b"\r\n"))):
         raise ArmorError("age armor: does not end with its END line")
     del lines[0], lines[-1]
     for line in lines[:-1]:
-        if len(line) != _COLUMNS:
-            raise ArmorError(f"age armor: a line within it has {len(line)} columns instead of {_COLUMNS}")
-    if lines and not 0 < len(lines[-1]) <= _COLUMNS:
+        if len(line) != COLUMNS:
+            raise ArmorError(f"age armor: a line within it has {len(line)} columns instead of {COLUMNS}")
+    if lines and not 0 < len(lines[-1]) <= COLUMNS:
         raise ArmorError(f"age armor: its last line has {len(lines[-1])} columns")
     encoded = b"".join(lines)
     try:
@@ -97,9 +97,9 @@ class Stanza:
         while True:
             line = next_line()
             lines.append(line)
-            if len(line) < _COLUMNS:
+            if len(line) < COLUMNS:
                 break
-            if len(line) > _COLUMNS:
+            if len(line) > COLUMNS:
                 raise HeaderError("age header: a line of a stanza is too long")
         try:
             body = from_base64(b"".join(lines).decode("ascii"))
@@ -109,7 +109,7 @@ class Stanza:
 
     def write(self) -> bytes:
         encoded = to_base64(self.body)
-        lines = [encoded[at : at + _COLUMNS] for at in range(0, len(encoded) + 1, _COLUMNS)]
+        lines = [encoded[at : at + COLUMNS] for at in range(0, len(encoded) + 1, COLUMNS)]
         return "\n".join([" ".join(("->", self.type, *self.args)), *lines, ""]).encode()
 
     def argument(self, index: int, length: int, count: int) -> bytes:
@@ -199,14 +199,14 @@ class File:
         # Compared under the key once more, so that the time it takes says nothing about the MAC.
         if hmac_sha256(key, hmac_sha256(key, self._authenticated)) != hmac_sha256(key, self._mac):
             raise MacError("age header: its MAC does not match; it was altered")
-        nonce = self._rest[:_NONCE_LENGTH]
-        if len(nonce) != _NONCE_LENGTH:
+        nonce = self._rest[:NONCE_LENGTH]
+        if len(nonce) != NONCE_LENGTH:
             raise HeaderError("age header: nothing follows it")
-        return _payload(hkdf_sha256(file_key, nonce, b"payload"), self._rest[_NONCE_LENGTH:], limit)
+        return _payload(hkdf_sha256(file_key, nonce, b"payload"), self._rest[NONCE_LENGTH:], limit)
 
 
 def _payload(key: bytes, ciphertext: bytes, limit: int) -> bytes:
-    sealed = _CHUNK + _TAG_LENGTH
+    sealed = CHUNK + _TAG_LENGTH
     count = -(-len(ciphertext) // sealed)
     if count == 0:
         raise PayloadError("age payload: missing")

@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from krm_sops.age.format import Stanza
 
 PREFIX = "AGE-SECRET-KEY-PQ-"
-_STANZA = "mlkem768x25519"
-_INFO = b"age-encryption.org/mlkem768x25519"
+STANZA = "mlkem768x25519"
+INFO = b"age-encryption.org/mlkem768x25519"
 _MLKEM_CIPHERTEXT = 1088
-_ENCAPSULATED = _MLKEM_CIPHERTEXT + 32
+ENCAPSULATED = _MLKEM_CIPHERTEXT + 32
 
 
 class HybridIdentity:
@@ -69,6 +69,10 @@ class HybridIdentity:
             self._recipient = bech32.encode("age1pq", public)
         return self._recipient
 
+    def secret(self) -> str:
+        """``AGE-SECRET-KEY-PQ-1…``, for an identity file only."""
+        return bech32.encode(PREFIX, self._seed).upper()
+
     @property
     def label(self) -> str:
         return self.recipient[:16] + "…"
@@ -78,7 +82,7 @@ class HybridIdentity:
 
     def unwrap(self, stanzas: Sequence[Stanza]) -> bytes | None:
         for stanza in stanzas:
-            if stanza.type == _STANZA:
+            if stanza.type == STANZA:
                 file_key = self._open(stanza)
                 if file_key is not None:
                     return file_key
@@ -87,7 +91,7 @@ class HybridIdentity:
     def _open(self, stanza: Stanza) -> bytes | None:
         from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, MLKEM768X25519PrivateKey, Suite
 
-        encapsulated = stanza.argument(0, _ENCAPSULATED, count=1)
+        encapsulated = stanza.argument(0, ENCAPSULATED, count=1)
         if len(stanza.body) != 32:
             raise HeaderError("age header: the mlkem768x25519 stanza wraps no file key of 16 bytes")
         mlkem, x25519 = self._derived()
@@ -95,7 +99,7 @@ class HybridIdentity:
         agree(x25519, encapsulated[_MLKEM_CIPHERTEXT:], stanza.type)
         suite = Suite(KEM.MLKEM768_X25519, KDF.HKDF_SHA256, AEAD.CHACHA20_POLY1305)
         try:
-            return suite.decrypt(encapsulated + stanza.body, MLKEM768X25519PrivateKey(mlkem, x25519), _INFO)
+            return suite.decrypt(encapsulated + stanza.body, MLKEM768X25519PrivateKey(mlkem, x25519), INFO)
         except Exception as error:
             if is_invalid_tag(error):
                 return None

@@ -1,12 +1,12 @@
-"""Identities that a program ``age-plugin-NAME`` holds: the client's side of its protocol, identity-v1.
+"""Keys that a program ``age-plugin-NAME`` holds: the client's side of its protocols, identity-v1 and recipient-v1.
 
 The program is talked to in stanzas, over its stdin and stdout. It leads: it asks for what it needs from a person, and
-ends with the file key or without one.  Source: C2SP/C2SP age-plugin.md.
+ends with the file key (or its stanzas) or without.  Source: C2SP/C2SP age-plugin.md.
 """
 
 from __future__ import annotations
 
-from krm_sops.age import HeaderError, IdentityError, bech32
+from krm_sops.age import HeaderError, IdentityError, RecipientError, bech32
 from krm_sops.age.format import FILE_KEY_LENGTH, Stanza, from_base64
 from krm_sops.errors import shown
 
@@ -14,15 +14,19 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from subprocess import Popen
+    from typing import TypeVar
 
     from krm_sops.age.base import Ask, Unwrap
 
+    T = TypeVar("T")
     Start = Callable[[str, str, str], Popen[bytes] | None]
     """(program name, its argument, folder to run in) -> the running program; None where it is not installed."""
 
 PREFIX = "AGE-PLUGIN-"
+_RECIPIENT_PREFIX = "age1"
 _NAME_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-")
 _MOST_LINE = 1 << 20
+_MOST_STANZAS = 1024
 
 
 class PluginIdentity:
@@ -57,24 +61,76 @@ class PluginIdentity:
         return self.unwrap if recipient.startswith(f"age1{self.name}1") else None
 
     def unwrap(self, stanzas: Sequence[Stanza]) -> bytes | None:
-        if self._start is None:
-            raise IdentityError(f"{self.label} is not started here: plugins run in the sops verbs only")
-        from tempfile import TemporaryDirectory
+        return _with_plugin(
+            self.label,
+            "identity-v1",
+            self._start,
+            self._ask,
+            self._patience,
+            lambda talk: talk.file_key(self._text, stanzas),
+        )
 
-        with TemporaryDirectory(prefix="krm-sops-") as folder:
+
+class PluginRecipient:
+    __slots__ = ("_ask", "_patience", "_start", "_text", "name")
+
+    def __init__(self, text: str, start: Start | None, ask: Ask | None, patience: float = 60.0) -> None:
+        """As for PluginIdentity. Raises RecipientError."""
+        try:
+            prefix, _ = bech32.decode(text)
+        except ValueError as error:
+            raise RecipientError(f"malformed age plugin recipient {shown(text, 80)!r}: {error}") from None
+        name = prefix[len(_RECIPIENT_PREFIX) :]
+        if not (prefix.startswith(_RECIPIENT_PREFIX) and name and _NAME_CHARACTERS.issuperset(name)):
+            raise RecipientError(
+                f"malformed age plugin recipient {shown(text, 80)!r}: its name may only have a-z, 0-9 and hyphens"
+            )
+        self.name = name
+        self._text = text
+        self._start = start
+        self._ask = ask
+        self._patience = patience
+
+    def wrap(self, file_key: bytes) -> list[Stanza]:
+        label = f"age-plugin-{self.name}"
+        try:
+            return _with_plugin(
+                label,
+                "recipient-v1",
+                self._start,
+                self._ask,
+                self._patience,
+                lambda talk: talk.stanzas(self._text, file_key),
+            )
+        except IdentityError as error:
+            raise RecipientError(error.message, hint=error.hint) from None
+
+
+def _with_plugin(
+    label: str,
+    protocol: str,
+    start: Start | None,
+    ask: Ask | None,
+    patience: float,
+    use: Callable[[_Talk], T],
+) -> T:
+    """What comes of one conversation with a plugin that is started for it. Raises IdentityError."""
+    if start is None:
+        raise IdentityError(f"{label} is not started here: plugins run in the sops verbs only")
+    from tempfile import TemporaryDirectory
+
+    with TemporaryDirectory(prefix="krm-sops-") as folder:
+        try:
+            program = start(label, f"--age-plugin={protocol}", folder)
+            if program is None:
+                raise IdentityError(f"{label} is not on PATH")
+            talk = _Talk(program, label, ask, patience)
             try:
-                program = self._start(self.label, "--age-plugin=identity-v1", folder)
-                if program is None:
-                    raise IdentityError(f"{self.label} is not on PATH")
-                talk = _Talk(program, self.label, self._ask, self._patience)
-                try:
-                    return talk.file_key(self._text, stanzas)
-                finally:
-                    talk.end()
-            except (OSError, HeaderError) as error:
-                raise IdentityError(
-                    f"{self.label} failed: {shown(getattr(error, 'strerror', None) or error)}"
-                ) from None
+                return use(talk)
+            finally:
+                talk.end()
+        except (OSError, HeaderError) as error:
+            raise IdentityError(f"{label} failed: {shown(getattr(error, 'strerror', None) or error)}") from None
 
 
 class _Talk:
@@ -141,19 +197,46 @@ class _Talk:
         )
         file_key: bytes | None = None
         while message.type != "done":
-            if message.type == "error":
-                raise IdentityError(f"{self._label}: {shown(message.body.decode('utf-8', 'replace'))}")
             if message.type == "file-key":
                 if message.args != ("0",) or len(message.body) != FILE_KEY_LENGTH or file_key is not None:
                     raise IdentityError(f"{self._label} answered with a malformed or second file key")
                 file_key = message.body
                 answer = Stanza("ok")
-            elif message.type in self._answers:
-                answer = self._answers[message.type](message)
             else:
-                answer = Stanza("unsupported")
+                answer = self._answer(message)
             message = self._exchange(answer)
         return file_key
+
+    def stanzas(self, recipient: str, file_key: bytes) -> list[Stanza]:
+        message = self._exchange(
+            Stanza("add-recipient", [recipient]),
+            Stanza("wrap-file-key", body=file_key),
+            Stanza("extension-labels"),
+            Stanza("done"),
+        )
+        found: list[Stanza] = []
+        while message.type != "done":
+            if message.type == "recipient-stanza":
+                if len(message.args) < 2 or message.args[0] != "0" or len(found) >= _MOST_STANZAS:
+                    raise IdentityError(f"{self._label} answered with a malformed stanza, or too many")
+                found.append(Stanza(message.args[1], message.args[2:], message.body))
+                answer = Stanza("ok")
+            elif message.type == "labels":  # which recipients may stand beside it: here it is alone
+                answer = Stanza("ok")
+            else:
+                answer = self._answer(message)
+            message = self._exchange(answer)
+        if not found:
+            raise IdentityError(f"{self._label} answered without a stanza")
+        return found
+
+    def _answer(self, message: Stanza) -> Stanza:
+        """What both protocols have in common. Raises IdentityError for what the plugin reports as its error."""
+        if message.type == "error":
+            raise IdentityError(f"{self._label}: {shown(message.body.decode('utf-8', 'replace'))}")
+        if message.type in self._answers:
+            return self._answers[message.type](message)
+        return Stanza("unsupported")
 
     def _prompt(self, message: Stanza) -> str:
         return f"{self._label}: {shown(message.body.decode('utf-8', 'replace'))}"

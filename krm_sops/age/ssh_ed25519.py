@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from krm_sops.age.format import Stanza
 
 TYPE = "ssh-ed25519"
-_LABEL = b"age-encryption.org/v1/ssh-ed25519"
-_FIELD = 2**255 - 19
+LABEL = b"age-encryption.org/v1/ssh-ed25519"
+FIELD = 2**255 - 19
 
 
 def fingerprint(blob: bytes) -> str:
@@ -43,7 +43,7 @@ def names(recipient: str, key_type: str, blob: bytes) -> bool:
 def montgomery(point: bytes) -> bytes:
     """The X25519 public key of an Ed25519 public key, both 32 bytes: u = (1 + y) / (1 - y)."""
     y = int.from_bytes(point, "little") & (1 << 255) - 1
-    return ((1 + y) * pow(1 - y, -1, _FIELD) % _FIELD).to_bytes(32, "little") if y != 1 else bytes(32)
+    return ((1 + y) * pow(1 - y, -1, FIELD) % FIELD).to_bytes(32, "little") if y != 1 else bytes(32)
 
 
 def age_recipient(point: bytes) -> str:
@@ -88,9 +88,9 @@ class SshEd25519Identity:
         share = stanza.argument(1, 32, count=2)
         if stanza.args[0] != fingerprint(self.blob):
             return None
-        tweak = x25519_private(hkdf_sha256(b"", self.blob, _LABEL))
+        tweak = x25519_private(hkdf_sha256(b"", self.blob, LABEL))
         secret: bytes = tweak.exchange(x25519_public(agree(self.age.private, share, stanza.type)))
         try:
-            return stanza.open_body(hkdf_sha256(secret, share + self.age.public, _LABEL))
+            return stanza.open_body(hkdf_sha256(secret, share + self.age.public, LABEL))
         except HeaderError:
             return None  # another key's stanza: four bytes of fingerprint may well be equal

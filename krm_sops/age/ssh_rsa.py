@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from krm_sops.age.format import Stanza
 
 TYPE = "ssh-rsa"
-_LABEL = b"age-encryption.org/v1/ssh-rsa"
+LABEL = b"age-encryption.org/v1/ssh-rsa"
 
 
 class SshRsaIdentity:
@@ -53,7 +53,7 @@ class SshRsaIdentity:
         if stanza.args[0] != fingerprint(self.blob):
             return None
         try:
-            file_key = self._key.decrypt(stanza.body, OAEP(MGF1(SHA256()), SHA256(), _LABEL))
+            file_key = self._key.decrypt(stanza.body, OAEP(MGF1(SHA256()), SHA256(), LABEL))
         except ValueError:
             return None  # whatever failed after the private key was used, the answer is the same (S19)
         return file_key if len(file_key) == FILE_KEY_LENGTH else None

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from krm_sops.age.format import Stanza
 
 PREFIX = "AGE-SECRET-KEY-"
-_LABEL = b"age-encryption.org/v1/X25519"
+LABEL = b"age-encryption.org/v1/X25519"
 
 
 def agree(private: Any, share: bytes, stanza_type: str) -> bytes:
@@ -64,7 +64,7 @@ class X25519Identity:
             if stanza.type == "X25519":
                 share = stanza.argument(0, 32, count=1)
                 secret = agree(self.private, share, stanza.type)
-                file_key = stanza.open_body(hkdf_sha256(secret, share + self.public, _LABEL))
+                file_key = stanza.open_body(hkdf_sha256(secret, share + self.public, LABEL))
                 if file_key is not None:
                     return file_key
         return None

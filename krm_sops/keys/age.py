@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from typing import ClassVar, Self
 
     from krm_sops.age.base import Identity, Unwrap
+    from krm_sops.age.plugin import Start
     from krm_sops.credentials import Credentials
     from krm_sops.host import Host
     from krm_sops.keys.base import MasterKey
@@ -35,6 +36,11 @@ class AgeKey:
 
     section: ClassVar[str] = "age"
     entry_names: ClassVar[tuple[str, ...]] = (".agekey", ".sshkey")
+    flag: ClassVar[str] = "age"
+    variable: ClassVar[str] = "SOPS_AGE_RECIPIENTS"
+    rule_field: ClassVar[str] = "age"
+    group_field: ClassVar[str] = "age"
+    group_entry: ClassVar[Mapping[str, str]] = {}
 
     def __init__(self, recipient: str, enc: str) -> None:
         """recipient: a hint, not checked.  enc: an armored age file."""
@@ -48,9 +54,31 @@ class AgeKey:
     def fields(self) -> dict[str, str]:
         return {"enc": self.enc, "recipient": self.recipient}
 
+    @classmethod
+    def from_list(cls, text: str, shared: Mapping[str, str]) -> list[Self]:  # noqa: ARG003
+        """See keys/base.py. An empty text is no key, an empty part of one an error."""
+        from krm_sops.age.recipients import parse
+
+        recipients = [part.strip() for part in text.split(",")] if text else []
+        for recipient in recipients:
+            parse(recipient)
+        return [cls(recipient, "") for recipient in recipients]
+
     @property
     def identity(self) -> str:
         return self.recipient
+
+    def wrap(self, part: bytes, credentials: Credentials) -> Self:
+        """See keys/base.py."""
+        from krm_sops.age.encrypting import armored, encrypt
+        from krm_sops.age.recipients import parse
+
+        host = credentials.host
+        try:
+            recipient = parse(self.recipient, _starter(host), host.ask)
+            return type(self)(self.recipient, armored(encrypt(part, recipient)).decode("ascii"))
+        except AgeError as error:
+            raise KeyUnavailable(error.message, hint=error.hint) from None
 
     def unwrap(self, credentials: Credentials) -> bytes:
         """See keys/base.py."""
@@ -176,12 +204,16 @@ def _hint(known: Sequence[object]) -> str:
 
 def _reader(host: Host, *, by_hand: bool) -> Reader:
     """by_hand: whether a person chose the source, on the command line or in the environment."""
-    start = None
-    if host.commands:
-        from krm_sops.keys.age_programs import allowed_plugin_starter
+    return Reader(host.ask, _starter(host), _BY_HAND_WORK if by_hand and host.ask else _IN_BAND_WORK)
 
-        start = allowed_plugin_starter(host)
-    return Reader(host.ask, start, _BY_HAND_WORK if by_hand and host.ask else _IN_BAND_WORK)
+
+def _starter(host: Host) -> Start | None:
+    """What starts plugins, where any program may be started."""
+    if not host.commands:
+        return None
+    from krm_sops.keys.age_programs import allowed_plugin_starter
+
+    return allowed_plugin_starter(host)
 
 
 def _stages(credentials: Credentials, recipient: str) -> Iterator[_Sources]:

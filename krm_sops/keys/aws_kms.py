@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from krm_sops.errors import KeyUnavailable, shown
+from krm_sops.keys.wrapped import with_enc
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,6 +28,16 @@ class AwsKmsKey:
 
     section: ClassVar[str] = "kms"
     entry_names: ClassVar[tuple[str, ...]] = ("sops.aws-kms",)
+    flag: ClassVar[str] = "kms"
+    variable: ClassVar[str] = "SOPS_KMS_ARN"
+    rule_field: ClassVar[str] = "kms"
+    group_field: ClassVar[str] = "kms"
+    group_entry: ClassVar[Mapping[str, str]] = {
+        "arn": "arn",
+        "role": "role",
+        "context": "context",
+        "aws_profile": "aws_profile",
+    }
 
     def __init__(
         self, arn: str, role: str, context: Mapping[str, str], aws_profile: str, created_at: str, enc: str
@@ -62,6 +73,16 @@ class AwsKmsKey:
             "enc": self.enc,
             **({"role": self.role} if self.role else {}),
         }
+
+    @classmethod
+    def from_list(cls, text: str, shared: Mapping[str, str]) -> list[Self]:
+        """See keys/base.py. ``ARN+ROLE`` also names a role to assume."""
+        found = []
+        for part in text.replace(" ", "").split(","):
+            arn, mark, role = part.partition("+arn:")
+            named = {"arn": arn, "role": f"arn:{role}"} if mark and arn else {"arn": part}
+            found.append(cls.from_fields({**shared, **named}))
+        return found
 
     @property
     def identity(self) -> str:
@@ -101,7 +122,7 @@ class AwsKmsKey:
 
         plain = base64_encoded(part)
         blob = self._with_kms(credentials, lambda ask: ask("Encrypt", "CiphertextBlob", self.context, Plaintext=plain))
-        return type(self)(self.arn, self.role, self.context, self.aws_profile, self.created_at, base64_encoded(blob))
+        return with_enc(self, base64_encoded(blob))
 
     def _with_kms(self, credentials: Credentials, use: Callable[[Ask], bytes]) -> bytes:
         """What `use` makes of KMS, which it may ask, with the first credentials that are good enough."""

@@ -5,8 +5,9 @@ Source: getsops/sops 3.13, azkv/keysource.go; Key Vault REST reference, 7.4, Dec
 
 from __future__ import annotations
 
-from krm_sops.errors import KeyUnavailable
+from krm_sops.errors import ConfigError, KeyUnavailable, shown
 from krm_sops.keys.cloud import base64url_decoded, base64url_encoded, first_usable, only, post_json, refusal, text_at
+from krm_sops.keys.wrapped import with_enc
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -47,6 +48,15 @@ class AzureKeyVaultKey:
 
     section: ClassVar[str] = "azure_kv"
     entry_names: ClassVar[tuple[str, ...]] = ("sops.azure-kv",)
+    flag: ClassVar[str] = "azure-kv"
+    variable: ClassVar[str] = "SOPS_AZURE_KEYVAULT_URLS"
+    rule_field: ClassVar[str] = "azure_keyvault"
+    group_field: ClassVar[str] = "azure_keyvault"
+    group_entry: ClassVar[Mapping[str, str]] = {
+        "vaultUrl": "vault_url",
+        "key": "name",
+        "version": "version",
+    }
 
     def __init__(self, vault_url: str, name: str, version: str, enc: str = "", created_at: str = "") -> None:
         """version: "" is the newest.  enc: base64url without padding."""
@@ -69,6 +79,11 @@ class AzureKeyVaultKey:
             "version": self.version,
         }
 
+    @classmethod
+    def from_list(cls, text: str, shared: Mapping[str, str]) -> list[Self]:  # noqa: ARG003
+        """See keys/base.py. Differs from sops: a version that is not stated is filled in when the key wraps."""
+        return [cls(*_parts(url.strip())) for url in text.split(",")]
+
     @property
     def identity(self) -> str:
         return f"{self.vault_url}/keys/{self.name}/{self.version}"
@@ -83,7 +98,7 @@ class AzureKeyVaultKey:
         version = self.version or key_id.rpartition("/")[2]
         if not only(version, _NAME, 64):
             raise KeyUnavailable("Key Vault: the answer does not say which version of the key was used")
-        return type(self)(self.vault_url, self.name, version, base64url_encoded(wrapped), self.created_at)
+        return with_enc(self, base64url_encoded(wrapped), version=version)
 
     def _call(self, credentials: Credentials, verb: str, data: bytes) -> tuple[bytes, str]:
         """The result and the id of the key version that made it."""
@@ -111,6 +126,17 @@ class AzureKeyVaultKey:
             return base64url_decoded(text_at(found, "value"), "the value that Key Vault gave"), text_at(found, "kid")
 
         return first_usable(sources(credentials, host.partition(".")[2]), call, CREDENTIALS_HINT)
+
+
+def _parts(url: str) -> tuple[str, str, str]:
+    """Vault, name and version of ``https://VAULT/keys/NAME[/VERSION]``. Raises ConfigError."""
+    vault, mark, rest = url.partition("/keys/")
+    name, _, version = rest.partition("/")
+    host = vault.removeprefix("https://")
+    if not (mark and name and host) or host == vault or "/" in host + version:
+        what = f"could not parse {shown(url)!r} into a valid Azure Key Vault key"
+        raise ConfigError(what, hint="it is https://VAULT/keys/NAME or https://VAULT/keys/NAME/VERSION")
+    return vault, name, version
 
 
 def vault_host(url: str) -> str:

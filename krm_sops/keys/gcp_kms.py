@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from krm_sops.errors import KeyUnavailable, shown
 from krm_sops.keys.cloud import base64_decoded, base64_encoded, first_usable, only, post_json, refusal, text_at
+from krm_sops.keys.wrapped import with_enc
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,6 +38,11 @@ class GcpKmsKey:
 
     section: ClassVar[str] = "gcp_kms"
     entry_names: ClassVar[tuple[str, ...]] = ("sops.gcp-kms",)
+    flag: ClassVar[str] = "gcp-kms"
+    variable: ClassVar[str] = "SOPS_GCP_KMS_IDS"
+    rule_field: ClassVar[str] = "gcp_kms"
+    group_field: ClassVar[str] = "gcp_kms"
+    group_entry: ClassVar[Mapping[str, str]] = {"resource_id": "resource_id"}
 
     def __init__(self, resource_id: str, enc: str = "", created_at: str = "") -> None:
         """resource_id: ``projects/P/locations/L/keyRings/R/cryptoKeys/K``.  enc: base64."""
@@ -51,6 +57,11 @@ class GcpKmsKey:
     def fields(self) -> dict[str, str]:
         return {"created_at": self.created_at, "enc": self.enc, "resource_id": self.resource_id}
 
+    @classmethod
+    def from_list(cls, text: str, shared: Mapping[str, str]) -> list[Self]:  # noqa: ARG003
+        """See keys/base.py."""
+        return [cls(resource_id) for resource_id in text.replace(" ", "").split(",")]
+
     @property
     def identity(self) -> str:
         return self.resource_id
@@ -62,7 +73,7 @@ class GcpKmsKey:
     def wrap(self, part: bytes, credentials: Credentials) -> Self:
         """The key with `part` in `enc`. Raises KeyUnavailable."""
         wrapped = self._call(credentials, "encrypt", "plaintext", part, "ciphertext")
-        return type(self)(self.resource_id, base64_encoded(wrapped), self.created_at)
+        return with_enc(self, base64_encoded(wrapped))
 
     def _call(self, credentials: Credentials, verb: str, given: str, data: bytes, wanted: str) -> bytes:
         if not is_resource_id(self.resource_id):

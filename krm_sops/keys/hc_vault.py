@@ -9,8 +9,9 @@ Source: getsops/sops 3.13, hcvault/keysource.go; Vault's HTTP API, transit/encry
 
 from __future__ import annotations
 
-from krm_sops.errors import KeyUnavailable, shown
+from krm_sops.errors import ConfigError, KeyUnavailable, shown
 from krm_sops.keys.cloud import base64_decoded, base64_encoded, first_usable, only, refusal, text_at
+from krm_sops.keys.wrapped import with_enc
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -50,6 +51,11 @@ class VaultKey:
 
     section: ClassVar[str] = "hc_vault"
     entry_names: ClassVar[tuple[str, ...]] = ("sops.vault-token",)
+    flag: ClassVar[str] = "hc-vault-transit"
+    variable: ClassVar[str] = "SOPS_VAULT_URIS"
+    rule_field: ClassVar[str] = "hc_vault_transit_uri"
+    group_field: ClassVar[str] = "hc_vault"
+    group_entry: ClassVar[Mapping[str, str]] = {}
 
     def __init__(
         self, vault_address: str, engine_path: str, key_name: str, enc: str = "", created_at: str = ""
@@ -79,6 +85,11 @@ class VaultKey:
             "vault_address": self.vault_address,
         }
 
+    @classmethod
+    def from_list(cls, text: str, shared: Mapping[str, str]) -> list[Self]:  # noqa: ARG003
+        """See keys/base.py."""
+        return [cls(*_parts(uri)) for uri in text.split(",") if uri]
+
     @property
     def identity(self) -> str:
         return f"{self.vault_address}/v1/{self.engine_path}/keys/{self.key_name}"
@@ -92,7 +103,7 @@ class VaultKey:
     def wrap(self, part: bytes, credentials: Credentials) -> Self:
         """The key with `part` in `enc`. Raises KeyUnavailable."""
         enc = self._call(credentials, "encrypt", "plaintext", base64_encoded(part), "ciphertext")
-        return type(self)(self.vault_address, self.engine_path, self.key_name, enc, self.created_at)
+        return with_enc(self, enc)
 
     def _call(self, credentials: Credentials, verb: str, field: str, text: str, wanted: str) -> str:
         server = Server(self.vault_address, credentials)
@@ -106,6 +117,17 @@ class VaultKey:
             return found.encode("ascii")
 
         return first_usable(_tokens(credentials, server), call, TOKEN_HINT).decode("ascii")
+
+
+def _parts(uri: str) -> tuple[str, str, str]:
+    """Server, engine and key of ``https://HOST:PORT/v1/ENGINE/keys/NAME``. Raises ConfigError."""
+    scheme, mark, rest = uri.partition("://")
+    server, _, path = rest.partition("/")
+    version, *engine = path.strip("/").split("/")
+    if not (scheme and mark and server) or version[:1] != "v" or not version[1:].isdecimal() or len(engine) < 3:
+        what = f"could not parse {shown(uri)!r} into a key of Vault"
+        raise ConfigError(what, hint="it is like https://vault.example.com:8200/v1/transit/keys/NAME")
+    return f"{scheme}://{server}", "/".join(engine[:-2]), engine[-1]
 
 
 class Server:

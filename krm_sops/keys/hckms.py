@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from krm_sops.errors import KeyUnavailable, MetadataError, shown
 from krm_sops.keys.cloud import base64_decoded, base64_encoded, first_usable, only, refusal, text_at
+from krm_sops.keys.wrapped import with_enc
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,6 +37,11 @@ class HuaweiKmsKey:
 
     section: ClassVar[str] = "hckms"
     entry_names: ClassVar[tuple[str, ...]] = ()
+    flag: ClassVar[str] = "hckms"
+    variable: ClassVar[str] = "SOPS_HUAWEICLOUD_KMS_IDS"
+    rule_field: ClassVar[str] = "hckms"
+    group_field: ClassVar[str] = "hckms"
+    group_entry: ClassVar[Mapping[str, str]] = {"key_id": "key_id"}
 
     def __init__(self, key_id: str, enc: str = "", created_at: str = "") -> None:
         """key_id: ``region:uuid``.  enc: the service's text, as it is."""
@@ -53,6 +59,11 @@ class HuaweiKmsKey:
     def fields(self) -> dict[str, str]:
         return {"created_at": self.created_at, "enc": self.enc, "key_id": self.key_id}
 
+    @classmethod
+    def from_list(cls, text: str, shared: Mapping[str, str]) -> list[Self]:  # noqa: ARG003
+        """See keys/base.py."""
+        return [cls.from_fields({"key_id": part.strip()}) for part in text.split(",") if part.strip()]
+
     @property
     def identity(self) -> str:
         return self.key_id
@@ -67,7 +78,7 @@ class HuaweiKmsKey:
     def wrap(self, part: bytes, credentials: Credentials) -> Self:
         """The key with `part` in `enc`. Raises KeyUnavailable."""
         wrapped = self._call(credentials, "encrypt-data", {"plain_text": base64_encoded(part)}, "cipher_text")
-        return type(self)(self.key_id, wrapped, self.created_at)
+        return with_enc(self, wrapped)
 
     def _call(self, credentials: Credentials, verb: str, given: Mapping[str, str], wanted: str) -> str:
         region, _, uuid = self.key_id.strip().partition(":")
