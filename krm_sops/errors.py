@@ -8,6 +8,7 @@
     │  ├─ StoreError        a document that its format does not allow (line, column)
     │  ├─ MetadataError     a `sops` block that cannot be used
     │  │  └─ NoMetadata     there is none
+    │  ├─ AlreadyEncrypted     what is to be encrypted has metadata
     │  ├─ EncryptedValueError  one value that is no usable ENC[...] (path)
     │  └─ ResourceListError    no ResourceList, or a broken one
     ├─ ConfigError          functionConfig, creation rule, flag or variable
@@ -88,6 +89,10 @@ class MetadataError(InputError):
 class NoMetadata(MetadataError):
     def __init__(self) -> None:
         super().__init__("sops metadata not found", hint="this document is not encrypted, or its sops block is gone")
+
+
+class AlreadyEncrypted(InputError):
+    exit_status = 203
 
 
 class EncryptedValueError(InputError):

@@ -1,4 +1,4 @@
-"""Shamir's secret sharing over GF(2^8) as in HashiCorp Vault and SOPS: joining shares.
+"""Shamir's secret sharing over GF(2^8) as in HashiCorp Vault and SOPS: splitting a secret, joining shares.
 
 A share is the y bytes followed by its x coordinate, so one byte longer than the secret.
 Source: getsops/sops 3.13, shamir/shamir.go; field polynomial x^8 + x^4 + x^3 + x + 1.
@@ -30,6 +30,30 @@ def _multiply(a: int, b: int) -> int:
 
 def _divide(a: int, b: int) -> int:
     return _EXP[_LOG[a] - _LOG[b] + 255] if a else 0
+
+
+def split(secret: bytes, parts: int, threshold: int) -> list[bytes]:
+    """`parts` shares, of which any `threshold` give the secret and fewer say nothing about it.
+
+    Raises ValueError for an empty secret, or numbers other than 2 <= threshold <= parts <= 255.
+    """
+    if not secret:
+        raise ValueError("an empty secret")
+    if threshold < 2:
+        raise ValueError(f"a threshold of {threshold}, which must be at least 2")
+    if not threshold <= parts <= 255:
+        raise ValueError(f"a threshold of {threshold} for {parts} shares, of which there may be 255")
+    from posix import urandom
+
+    # For each byte of the secret a random polynomial, whose value at 0 it is; highest coefficients first.
+    coefficients = [*(urandom(len(secret)) for _ in range(threshold - 1)), secret]
+    shares = []
+    for x in range(1, parts + 1):
+        values = bytes(len(secret))
+        for row in coefficients:
+            values = bytes(_multiply(value, x) ^ c for value, c in zip(values, row, strict=True))
+        shares.append(values + bytes([x]))
+    return shares
 
 
 def combine(shares: Sequence[bytes]) -> bytes:
