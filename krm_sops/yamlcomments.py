@@ -29,15 +29,18 @@ _MERGE = ("!!merge", "tag:yaml.org,2002:merge")
 _NO_CONTENT = (scan.VERSION, scan.TAG_PREFIX, scan.DOCUMENT_START, scan.DOCUMENT_END, scan.STREAM_END)
 
 
-def read(text: str, *, depth: int = DEPTH, nodes: int = NODES) -> list[Branch]:
+def read(text: str, *, depth: int = DEPTH, nodes: int = NODES, spelled: bool = False) -> list[Branch]:
     """All documents of the stream; none where the text is empty.
 
     text: without a byte order mark.  depth: nested collections.  nodes: collections and scalars of one document.
+    spelled: numbers, booleans and times are their texts, for who wants a string whatever it looks like.
     Raises StoreError (with line and column), LimitError.
     """
     _check_characters(text)
     parser = _Parser(text, depth, nodes)
-    branches = [_Builder(depth, nodes, first=at == 0).document(found) for at, found in enumerate(parser.documents())]
+    branches = []
+    for at, document in enumerate(parser.documents()):
+        branches.append(_Builder(depth, nodes, first=at == 0, spelled=spelled).document(document))
     if text and not branches:
         raise StoreError("the file holds no document, only comments or blanks")
     return branches
@@ -400,10 +403,11 @@ class _Builder:
     first: of the stream, where go-yaml also refuses what sops would not notice elsewhere.
     """
 
-    def __init__(self, depth: int, nodes: int, *, first: bool) -> None:
+    def __init__(self, depth: int, nodes: int, *, first: bool, spelled: bool) -> None:
         self._depth = depth
         self._nodes = nodes
         self._first = first
+        self._spelled = spelled
         self._open: set[_Node] = set()  # aliases that are being expanded
         self._seen = self._aliased = 0
 
@@ -518,11 +522,13 @@ class _Builder:
 
     def _scalar(self, node: _Node) -> Scalar:
         if node.tag in ("", "!"):
-            return node.value if node.quoted else resolve_plain(node.value)
-        try:
-            return resolve_tagged(node.tag, node.value)
-        except StoreError as error:
-            raise _error(error.message, node.mark) from None
+            found = node.value if node.quoted else resolve_plain(node.value)
+        else:
+            try:
+                found = resolve_tagged(node.tag, node.value)
+            except StoreError as error:
+                raise _error(error.message, node.mark) from None
+        return node.value if self._spelled and found is not None and not isinstance(found, str) else found
 
 
 def _alias_share(nodes: int) -> float:
