@@ -187,7 +187,8 @@ def _may_open(item: Item, options: Options, secrets: list[Item]) -> bool:
 
 
 def _decrypt_all(todo: list[Item], keys: Keys, options: Options, answer: Answer) -> None:
-    from krm_sops.functions.decrypt_item import decrypt_item
+    from krm_sops.functions.decrypt_item import Opening, decrypt_group
+    from krm_sops.functions.regroup import groups
 
     try:
         credentials = keys.credentials()
@@ -200,11 +201,15 @@ def _decrypt_all(todo: list[Item], keys: Keys, options: Options, answer: Answer)
             answer.results.append(Result.of(_in_place(), in_place[0]))
             return
     _open_ahead(todo, credentials, keys.limits.key_entries)
-    for item in todo:
+    opening = Opening(credentials, options, answer, keys.limits)
+    wanted = set(todo)
+    for group in groups(keys.given.encrypted()):
+        if wanted.isdisjoint(group.members):
+            continue
         try:
-            decrypt_item(item, credentials, options, answer, keys.limits)
+            decrypt_group(group, wanted, opening)
         except KrmSopsError as error:
-            answer.results.append(Result.of(error, item))
+            answer.results.append(Result.of(error, opening.item))
 
 
 def _open_ahead(items: list[Item], credentials: Credentials, key_entries: int) -> None:

@@ -1,4 +1,6 @@
-"""One encrypted item becomes plain where it stands in its text, or an error says why not.
+"""Encrypted items become plain where they stand in their texts, or an error says why not.
+
+Those that share a MAC are opened together.
 
 Apart from `decrypt`, which chooses items and keys: without an encrypted item none of this is imported.
 """
@@ -6,8 +8,17 @@ Apart from `decrypt`, which chooses items and keys: without an encrypted item no
 from __future__ import annotations
 
 from krm_sops.datakey import recover
-from krm_sops.document import EncryptedDocument
-from krm_sops.errors import EncryptedValueError, InputError, LimitError, MacMismatch, MacUnverifiable, MetadataError
+from krm_sops.document import EncryptedDocument, Opened
+from krm_sops.errors import (
+    EncryptedValueError,
+    InputError,
+    KrmSopsError,
+    LimitError,
+    MacMismatch,
+    MacUnverifiable,
+    MetadataError,
+)
+from krm_sops.functions.regroup import SHARED
 from krm_sops.krm.item import LOCAL_CONFIG, refuse_duplicates
 from krm_sops.krm.results import Result
 from krm_sops.metadata import Metadata
@@ -17,11 +28,12 @@ from krm_sops.yamlwrite import scalar_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from krm_sops.cipher import DataKey
+    from collections.abc import Collection
+
     from krm_sops.credentials import Credentials
-    from krm_sops.document import Opened
     from krm_sops.functions import Answer
     from krm_sops.functions.decrypt import Options
+    from krm_sops.functions.regroup import Group
     from krm_sops.krm.item import Item
     from krm_sops.limits import Limits
     from krm_sops.tree import Leaf, Node, Scalar
@@ -35,36 +47,78 @@ _CHECK = (
 )
 
 
-def decrypt_item(item: Item, credentials: Credentials, options: Options, answer: Answer, limits: Limits) -> None:
-    """Decrypt one item in its text. Raises KrmSopsError; then its text is untouched."""
-    document, opened = _opened(item, credentials, options, answer, limits)
-    document.replace(opened)
-    item.cut("sops")
-    if opened.unopened:
-        text = f"{len(opened.unopened)} comments do not fit their tags and stay encrypted"
-        answer.results.append(Result("warning", "TagMismatch", text, item=item))
+class Opening:
+    """What the items of a run are opened with.  answer: where doubts go.  item: the one in hand, for errors."""
+
+    __slots__ = ("answer", "credentials", "item", "limits", "options")
+
+    def __init__(self, credentials: Credentials, options: Options, answer: Answer, limits: Limits) -> None:
+        self.credentials = credentials
+        self.options = options
+        self.answer = answer
+        self.limits = limits
+        self.item: Item | None = None
 
 
-def opened_leaves(
-    item: Item, credentials: Credentials, options: Options, answer: Answer, limits: Limits
-) -> list[tuple[tuple[str, ...], Leaf]]:
+def decrypt_group(group: Group, wanted: Collection[Item], opening: Opening) -> None:
+    """Decrypt items that have one MAC in their texts. Raises KrmSopsError, for `opening.item`.
+
+    wanted: those of its members that change. The others are read for the MAC, which covers them too, and stay.
+    """
+    for document in _verified(group, wanted, opening):
+        opening.item = item = document.item
+        if item not in wanted:
+            continue
+        document.replace()
+        item.cut("sops")
+        if document.opened.unopened:
+            text = f"{len(document.opened.unopened)} comments do not fit their tags and stay encrypted"
+            opening.answer.results.append(Result("warning", "TagMismatch", text, item=item))
+
+
+def opened_leaves(item: Item, group: Group, opening: Opening) -> list[tuple[tuple[str, ...], Leaf]]:
     """The leaves of an item that stays encrypted: a key Secret. Raises KrmSopsError.
 
     It was marked as local configuration in an earlier run, perhaps, which its MAC does not know of.
     """
     try:
-        found = _opened(item, credentials, options, answer, limits)[1]
+        documents = _verified(group, [item], opening)
     except (MacMismatch, EncryptedValueError):
         if item.annotation(LOCAL_CONFIG) != "true":
             raise
-        found = _opened(item, credentials, options, answer, limits, LOCAL_CONFIG)[1]
-    return list(zip(found.paths, found.leaves, strict=True))
+        documents = _verified(group, [item], opening, marked=item)
+    opened = next(document.opened for document in documents if document.item is item)
+    return list(zip(opened.paths, opened.leaves, strict=True))
 
 
-def _opened(
-    item: Item, credentials: Credentials, options: Options, answer: Answer, limits: Limits, added: str = ""
-) -> tuple[_Document, Opened]:
-    """added: an annotation that was added after encryption, besides those of kpt and kustomize."""
+def _verified(group: Group, wanted: Collection[Item], opening: Opening, marked: Item | None = None) -> list[_Document]:
+    """The members, opened. Where they may be no group at all, in doubt the wanted ones by themselves.
+
+    marked: the one that was annotated as local configuration after encryption.
+    """
+    group.check()
+    is_guess = len(group.members) > 1 and not group.is_certain
+    try:
+        return _together(group.members, opening, marked, strict=is_guess)
+    except KrmSopsError:
+        if not is_guess:
+            raise
+    alone = [member for member in group.members if member in wanted]
+    return [document for member in alone for document in _together([member], opening, marked)]
+
+
+def _together(items: list[Item], opening: Opening, marked: Item | None, *, strict: bool = False) -> list[_Document]:
+    """strict: whatever the options say."""
+    documents = []
+    for item in items:
+        opening.item = item
+        documents.append(_Document(item, opening, LOCAL_CONFIG if item is marked else ""))
+    opening.item = items[0]
+    _check_mac(documents, opening, strict=strict)
+    return documents
+
+
+def _metadata(item: Item, limits: Limits) -> Metadata:
     _check_size(item, limits)
     block = item.branch.get("sops")
     if not isinstance(block, Branch):
@@ -73,13 +127,7 @@ def _opened(
             hint="if it is not SOPS metadata, annotate the item with krm-sops.dev/decrypt: disabled",
         )
     refuse_duplicates(item.branch)
-    metadata = Metadata.from_branch(block, limits.key_entries)
-    document = _Document(item, metadata, added)
-    data_key = recover(metadata, credentials)
-    encrypted = EncryptedDocument([document.branch], metadata)
-    found = encrypted.open(data_key, document.detached)
-    _check_mac(item, encrypted, found, data_key, options, answer)
-    return document, found
+    return Metadata.from_branch(block, limits.key_entries)
 
 
 def _check_size(item: Item, limits: Limits) -> None:
@@ -91,10 +139,12 @@ def _check_size(item: Item, limits: Limits) -> None:
 
 
 class _Document:
-    """An item without its ``sops`` block, and which of its leaves is which in the item's text."""
+    """An item without its ``sops`` block, opened, and which of its leaves is which in the item's text."""
 
-    def __init__(self, item: Item, metadata: Metadata, added: str) -> None:
+    def __init__(self, item: Item, opening: Opening, added: str) -> None:
+        """added: an annotation that was added after encryption, besides those of kpt and kustomize."""
         self.item = item
+        self.metadata = _metadata(item, opening.limits)
         number = item.branch.number("sops") or 0
         entries = item.branch.entries
         block = item.source.places[id(entries[number].value)]
@@ -108,11 +158,13 @@ class _Document:
         injected = {leaf if leaf < self.before else leaf - self.block for leaf in item.injected_leaves(added)}
         self.numbers: dict[int, int] | None = None
         text = item.source.text
-        if "#" in text and not item.source.is_json and (metadata.selection.by_comment or "#ENC[" in text):
+        if "#" in text and not item.source.is_json and (self.metadata.selection.by_comment or "#ENC[" in text):
             self._with_comments()
         self.detached = (
             injected if self.numbers is None else {at for at, leaf in self.numbers.items() if leaf in injected}
         )
+        self.data_key = recover(self.metadata, opening.credentials)
+        self.opened = EncryptedDocument([self.branch], self.metadata).open(self.data_key, self.detached)
 
     def _with_comments(self) -> None:
         """The same tree with its comments; `numbers` maps its leaves, other than comments, to those without."""
@@ -136,8 +188,8 @@ class _Document:
         leaf = at if self.numbers is None else self.numbers[at]
         return leaf if leaf < self.before else leaf + self.block
 
-    def replace(self, opened: Opened) -> None:
-        item = self.item
+    def replace(self) -> None:
+        item, opened = self.item, self.opened
         changed = set(opened.changed)
         kind = item.kind
         originals: list[Leaf] = []
@@ -188,33 +240,58 @@ def _is_text_field(kind: str, top: str) -> bool:
     return (kind == "Secret" and top == "stringData") or (kind == "ConfigMap" and top == "data")
 
 
-def _check_mac(
-    item: Item, document: EncryptedDocument, opened: Opened, data_key: DataKey, options: Options, answer: Answer
-) -> None:
+def _check_mac(documents: list[_Document], opening: Opening, *, strict: bool) -> None:
+    """The MAC over all of them. Raises MacMismatch, or what `_check_unverified` does."""
+    first, options = documents[0], opening.options
+    opened = first.opened if len(documents) == 1 else _joined([document.opened for document in documents])
+    whole = EncryptedDocument([document.branch for document in documents], first.metadata)
     try:
-        document.verify(opened, data_key)
+        whole.verify(opened, first.data_key)
     except MacMismatch as error:
-        if options.mac == "strict" or (options.mac == "auto" and not options.kustomize):
-            if options.kustomize and not document.metadata.mac_only_encrypted:
+        if len(documents) > 1:
+            error = MacMismatch(f"{error} ({len(documents)} documents of the file share this MAC)", hint=SHARED)
+        if strict or options.mac == "strict" or (options.mac == "auto" and not options.kustomize):
+            if options.kustomize and not first.metadata.mac_only_encrypted:
                 error.hint = _VERIFIABLE
-            raise
+            raise error from None
         if opened.mistyped is not None:
             raise opened.mistyped from None
-        _check_unverified(item, opened, error)
-        severity = "warning" if options.mac == "auto" else "info"
-        answer.results.append(
-            Result(
-                severity,
-                "MacUnverifiable",
-                "decrypted, but its MAC cannot be verified here: each value is intact, the rest of the item may not be",
-                hint=_CHECK if document.metadata.mac_only_encrypted else _VERIFIABLE,
-                item=item,
-            )
+        for document in documents:
+            opening.item = document.item
+            _check_unverified(document, error)
+        _tell_unverified(documents, opening)
+
+
+def _joined(parts: list[Opened]) -> Opened:
+    """As far as a MAC needs it: one walk over several documents."""
+    detached: set[int] = set()
+    whole = Opened(detached)
+    for part in parts:
+        first = len(whole.parts)
+        detached.update(first + at for at in part.detached)
+        whole.detached_clear = whole.detached_clear and part.detached_clear
+        whole.mistyped = whole.mistyped or part.mistyped
+        whole.changed += [first + at for at in part.changed]
+        whole.parts += part.parts
+    return whole
+
+
+def _tell_unverified(documents: list[_Document], opening: Opening) -> None:
+    severity = "warning" if opening.options.mac == "auto" else "info"
+    for document in documents:
+        result = Result(
+            severity,
+            "MacUnverifiable",
+            "decrypted, but its MAC cannot be verified here: each value is intact, the rest of the item may not be",
+            hint=_CHECK if document.metadata.mac_only_encrypted else _VERIFIABLE,
+            item=document.item,
         )
+        opening.answer.results.append(result)
 
 
-def _check_unverified(item: Item, opened: Opened, error: MacMismatch) -> None:
+def _check_unverified(document: _Document, error: MacMismatch) -> None:
     """Without a MAC only a v1 Secret may leave, and only with values that their tags pin to their places (S7)."""
+    item, opened = document.item, document.opened
     if (item.field("apiVersion"), item.kind) != ("v1", "Secret"):
         raise MacUnverifiable(f"{error} (or kustomize changed the item)", hint=_VERIFIABLE) from None
     if opened.empty:

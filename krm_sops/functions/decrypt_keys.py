@@ -116,9 +116,11 @@ class Keys:
                 (field, *entry) for field in _FIELDS for entry in _entries(secret.branch.get(field), field, origin)
             ]
         else:
-            from krm_sops.functions.decrypt_item import opened_leaves
+            from krm_sops.functions.decrypt_item import Opening, opened_leaves
+            from krm_sops.functions.regroup import group_of
 
-            leaves = opened_leaves(secret, others, self.options, self.answer, self.limits)
+            opening = Opening(others, self.options, self.answer, self.limits)
+            leaves = opened_leaves(secret, group_of(secret, self.given.encrypted()), opening)
             values = [(path[0], path[1], leaf) for path, leaf in leaves if len(path) == 2 and path[0] in _FIELDS]
         raw = [(name, _value(field, value, f"{origin}: the entry {shown(name, 80)}")) for field, name, value in values]
         found, misnamed = from_entries(raw, origin)

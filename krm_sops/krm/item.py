@@ -14,6 +14,7 @@ PATH = "internal.config.kubernetes.io/path"
 INDEX = "internal.config.kubernetes.io/index"
 PACKAGE_PATH = "internal.config.kubernetes.io/package-path"
 LOCAL_CONFIG = "config.kubernetes.io/local-config"
+ORIGIN = "config.kubernetes.io/origin"
 MASKED = "krm-sops.dev/masked"
 """Says that values are asterisks. Nothing encrypts such an object, and no gate lets it pass."""
 _INJECTED = frozenset(
@@ -22,7 +23,7 @@ _INJECTED = frozenset(
         "config.kubernetes.io/index",
         "config.kubernetes.io/id",
         "config.k8s.io/id",
-        "config.kubernetes.io/origin",
+        ORIGIN,
         "alpha.config.kubernetes.io/transformations",
         "kustomize.config.k8s.io/id",
         "internal.config.k8s.io/kpt-resource-id",
