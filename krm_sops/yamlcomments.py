@@ -32,7 +32,7 @@ _NO_CONTENT = (scan.VERSION, scan.TAG_PREFIX, scan.DOCUMENT_START, scan.DOCUMENT
 def read(text: str, *, depth: int = DEPTH, nodes: int = NODES, spelled: bool = False) -> list[Branch]:
     """All documents of the stream; none where the text is empty.
 
-    text: without a byte order mark.  depth: nested collections.  nodes: collections and scalars of one document.
+    text: without a byte order mark.  depth: nested collections.  nodes: collections and scalars, of all documents.
     spelled: numbers, booleans and times are their texts, for who wants a string whatever it looks like.
     Raises StoreError (with line and column), LimitError.
     """
@@ -40,7 +40,9 @@ def read(text: str, *, depth: int = DEPTH, nodes: int = NODES, spelled: bool = F
     parser = _Parser(text, depth, nodes)
     branches = []
     for at, document in enumerate(parser.documents()):
-        branches.append(_Builder(depth, nodes, first=at == 0, spelled=spelled).document(document))
+        builder = _Builder(depth, nodes, first=at == 0, spelled=spelled)
+        branches.append(builder.document(document))
+        nodes -= builder.seen
     if text and not branches:
         raise StoreError("the file holds no document, only comments or blanks")
     return branches
@@ -409,7 +411,7 @@ class _Builder:
         self._first = first
         self._spelled = spelled
         self._open: set[_Node] = set()  # aliases that are being expanded
-        self._seen = self._aliased = 0
+        self.seen = self._aliased = 0
 
     def document(self, document: _Document) -> Branch:
         entries: list[Entry] = []
@@ -434,12 +436,12 @@ class _Builder:
             raise _error("YAML documents that are values are not supported", node.mark)
 
     def _count(self, node: _Node, depth: int = 0) -> None:
-        self._seen += 1
+        self.seen += 1
         if self._open:
             self._aliased += 1
-            if self._aliased > 100 and self._seen > 1000 and self._aliased > self._seen * _alias_share(self._seen):
+            if self._aliased > 100 and self.seen > 1000 and self._aliased > self.seen * _alias_share(self.seen):
                 raise LimitError(f"line {node.mark[1] + 1}: the document contains excessive aliasing")
-        if self._seen > self._nodes:
+        if self.seen > self._nodes:
             raise LimitError(f"line {node.mark[1] + 1}: the document has too many nodes")
         if depth > self._depth:
             raise LimitError(f"line {node.mark[1] + 1}: the document is nested too deeply")

@@ -4,20 +4,26 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from krm_sops.limits import SOPS_VERBS
+
 if TYPE_CHECKING:
+    from krm_sops.limits import Limits
     from krm_sops.tree import Branch, Node
 
 
 class Store(Protocol):
-    def read(self, raw: bytes) -> tuple[list[Branch], Branch | None]:
+    def read(self, raw: bytes, limits: Limits = SOPS_VERBS) -> tuple[list[Branch], Branch | None]:
         """An encrypted file: its documents without metadata, and the `sops` branch (nested, whatever the format).
 
-        None instead of the branch where the document carries no metadata.  Raises StoreError.
+        None instead of the branch where the document carries no metadata.  Raises StoreError, LimitError.
         """
         ...
 
-    def read_plain(self, raw: bytes) -> list[Branch]:
-        """A file that is to be encrypted: what looks like metadata is an entry like any other.  Raises StoreError."""
+    def read_plain(self, raw: bytes, limits: Limits = SOPS_VERBS) -> list[Branch]:
+        """A file that is to be encrypted: what looks like metadata is an entry like any other.
+
+        Raises StoreError, LimitError.
+        """
         ...
 
     def is_reserved(self, key: str) -> bool:

@@ -6,20 +6,22 @@ Source: getsops/sops 3.13, stores/json/store.go, BinaryStore.
 from __future__ import annotations
 
 from krm_sops.errors import StoreError
+from krm_sops.limits import SOPS_VERBS
 from krm_sops.stores.json import STORE as JSON
 from krm_sops.tree import Branch, Entry, from_bytes, to_bytes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from krm_sops.limits import Limits
     from krm_sops.stores.base import Store
     from krm_sops.tree import Node
 
 
 class BinaryStore:
-    def read(self, raw: bytes) -> tuple[list[Branch], Branch | None]:
-        return JSON.read(raw)
+    def read(self, raw: bytes, limits: Limits = SOPS_VERBS) -> tuple[list[Branch], Branch | None]:
+        return JSON.read(raw, limits)
 
-    def read_plain(self, raw: bytes) -> list[Branch]:
+    def read_plain(self, raw: bytes, limits: Limits = SOPS_VERBS) -> list[Branch]:  # noqa: ARG002 (flat, so its size is enough)
         return [Branch([Entry("data", from_bytes(raw))])]
 
     def is_reserved(self, key: str) -> bool:

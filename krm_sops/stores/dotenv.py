@@ -7,12 +7,14 @@ Source: getsops/sops 3.13, stores/dotenv/store.go.
 from __future__ import annotations
 
 from krm_sops.errors import StoreError, shown
+from krm_sops.limits import SOPS_VERBS
 from krm_sops.stores.flatten import KEY, flatten, one_document, unflatten, with_metadata
 from krm_sops.tree import Branch, Comment, Entry, from_bytes, to_bytes
 from krm_sops.values import to_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from krm_sops.limits import Limits
     from krm_sops.stores.base import Store
     from krm_sops.tree import Node
 
@@ -20,8 +22,8 @@ _PREFIX = KEY + "_"
 
 
 class DotenvStore:
-    def read(self, raw: bytes) -> tuple[list[Branch], Branch | None]:
-        (branch,) = self.read_plain(raw)
+    def read(self, raw: bytes, limits: Limits = SOPS_VERBS) -> tuple[list[Branch], Branch | None]:
+        (branch,) = self.read_plain(raw, limits)
         values: list[Entry] = []
         metadata: list[Entry] = []
         for entry in branch.entries:
@@ -31,7 +33,7 @@ class DotenvStore:
                 values.append(entry)
         return [Branch(values)], unflatten(metadata) if metadata else None
 
-    def read_plain(self, raw: bytes) -> list[Branch]:
+    def read_plain(self, raw: bytes, limits: Limits = SOPS_VERBS) -> list[Branch]:  # noqa: ARG002 (flat, so its size is enough)
         entries: list[Entry] = []
         for number, line in enumerate(from_bytes(raw).split("\n"), 1):
             if not line:

@@ -12,6 +12,7 @@ with the option AllowNonUniqueSections.
 from __future__ import annotations
 
 from krm_sops.errors import StoreError, shown
+from krm_sops.limits import SOPS_VERBS
 from krm_sops.stores.flatten import KEY, flatten, one_document, take_metadata, unflatten, with_metadata
 from krm_sops.stores.json import json_scalar
 from krm_sops.tree import Branch, Comment, Entry, from_bytes, to_bytes
@@ -19,6 +20,7 @@ from krm_sops.values import to_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from krm_sops.limits import Limits
     from krm_sops.stores.base import Store
     from krm_sops.tree import Node
 
@@ -183,8 +185,8 @@ def _comment_in(text: str) -> str:
 
 
 class IniStore:
-    def read(self, raw: bytes) -> tuple[list[Branch], Branch | None]:
-        (whole,) = self.read_plain(raw)
+    def read(self, raw: bytes, limits: Limits = SOPS_VERBS) -> tuple[list[Branch], Branch | None]:
+        (whole,) = self.read_plain(raw, limits)
         branch, flat = take_metadata(whole)
         if flat is None:
             return [branch], None
@@ -193,7 +195,7 @@ class IniStore:
                 entry.value = entry.value.replace("\\n", "\n")
         return [branch], unflatten(flat.entries)
 
-    def read_plain(self, raw: bytes) -> list[Branch]:
+    def read_plain(self, raw: bytes, limits: Limits = SOPS_VERBS) -> list[Branch]:  # noqa: ARG002 (flat, so its size is enough)
         mark = next((mark for mark in _BYTE_ORDER_MARKS if raw.startswith(mark)), b"")
         sections = _Parser(from_bytes(raw[len(mark) :])).sections()
         return [Branch(section.entry() for section in sections)]

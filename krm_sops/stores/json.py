@@ -273,13 +273,13 @@ def in_one_line(node: Node) -> str:
 
 
 class JsonStore:
-    def read(self, raw: bytes) -> tuple[list[Branch], Branch | None]:
-        (whole,) = self.read_plain(raw)
+    def read(self, raw: bytes, limits: Limits = SOPS_VERBS) -> tuple[list[Branch], Branch | None]:
+        (whole,) = self.read_plain(raw, limits)
         branch, metadata = take_metadata(whole)
         return [branch], metadata
 
-    def read_plain(self, raw: bytes) -> list[Branch]:
-        node, _ = parse(from_bytes(raw), limits=SOPS_VERBS)
+    def read_plain(self, raw: bytes, limits: Limits = SOPS_VERBS) -> list[Branch]:
+        node, _ = parse(from_bytes(raw), limits=limits)
         if not isinstance(node, Branch):
             raise StoreError(
                 "the top of a JSON document must be an object", line=1, column=1, hint='wrap it: {"data": …}'

@@ -13,6 +13,7 @@ from krm_sops.tree import Branch, Comment, Entry
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from krm_sops.limits import Limits
     from krm_sops.stores.base import Store
     from krm_sops.tree import Node
 
@@ -20,18 +21,18 @@ _ENCODINGS = ((b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe", "utf-16-le"), (b"\xfe\xf
 
 
 class YamlStore:
-    def read(self, raw: bytes) -> tuple[list[Branch], Branch | None]:
-        branches = self.read_plain(raw)
+    def read(self, raw: bytes, limits: Limits = SOPS_VERBS) -> tuple[list[Branch], Branch | None]:
+        branches = self.read_plain(raw, limits)
         if not branches:
             return [], None
         first, metadata = take_metadata(branches[0])
         others = [Branch(entry for entry in branch.entries if entry.key != KEY) for branch in branches[1:]]
         return [first, *others], metadata
 
-    def read_plain(self, raw: bytes) -> list[Branch]:
+    def read_plain(self, raw: bytes, limits: Limits = SOPS_VERBS) -> list[Branch]:
         from krm_sops.yamlcomments import read
 
-        return read(_text(raw), depth=SOPS_VERBS.depth, nodes=SOPS_VERBS.document_nodes)
+        return read(_text(raw), depth=limits.depth, nodes=limits.document_nodes)
 
     def is_reserved(self, key: str) -> bool:
         return key == KEY
