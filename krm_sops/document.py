@@ -96,8 +96,12 @@ class EncryptedDocument:
             walk.branch(branch, b"", (), False, False)
         return opened
 
-    def verify(self, opened: Opened, data_key: DataKey) -> None:
-        """Raises MacMismatch. A missing or empty MAC is a mismatch."""
+    @property
+    def mac_seed(self) -> bytes:
+        return ONLY_ENCRYPTED_SEED if self.metadata.mac_only_encrypted else b""
+
+    def stored_mac(self, data_key: DataKey) -> str:
+        """As `Opened.mac` gives it. Raises MacMismatch where there is none, or none of this data key."""
         metadata = self.metadata
         if not metadata.mac:
             raise MacMismatch(
@@ -107,7 +111,12 @@ class EncryptedDocument:
             stored = decrypt_value(metadata.mac, data_key, to_bytes(metadata.lastmodified), ("sops", "mac"))
         except (IntegrityError, InputError):
             raise MacMismatch("the MAC cannot be decrypted: sops.mac or sops.lastmodified was altered") from None
-        seed = ONLY_ENCRYPTED_SEED if metadata.mac_only_encrypted else b""
+        return stored if isinstance(stored, str) else ""
+
+    def verify(self, opened: Opened, data_key: DataKey) -> None:
+        """Raises MacMismatch. A missing or empty MAC is a mismatch."""
+        stored = self.stored_mac(data_key)
+        seed = self.mac_seed
         if opened.mistyped is None:
             if opened.mac(seed, with_detached=False) == stored:
                 return

@@ -201,7 +201,7 @@ def _decrypt_all(todo: list[Item], keys: Keys, options: Options, answer: Answer)
             answer.results.append(Result.of(_in_place(), in_place[0]))
             return
     _open_ahead(todo, credentials, keys.limits.key_entries)
-    opening = Opening(credentials, options, answer, keys.limits)
+    opening = Opening(credentials, options, answer, keys.limits, keys.proofs)
     wanted = set(todo)
     for group in groups(keys.given.encrypted()):
         if wanted.isdisjoint(group.members):

@@ -28,11 +28,12 @@ from krm_sops.yamlwrite import scalar_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection
 
     from krm_sops.credentials import Credentials
     from krm_sops.functions import Answer
     from krm_sops.functions.decrypt import Options
+    from krm_sops.functions.proofs import Proofs
     from krm_sops.functions.regroup import Group
     from krm_sops.krm.item import Item
     from krm_sops.limits import Limits
@@ -48,15 +49,26 @@ _CHECK = (
 
 
 class Opening:
-    """What the items of a run are opened with.  answer: where doubts go.  item: the one in hand, for errors."""
+    """What the items of a run are opened with.  answer: where doubts go.  item: the one in hand, for errors.
 
-    __slots__ = ("answer", "credentials", "item", "limits", "options")
+    proofs: gives what may stand in for a MAC where kustomize changed the items.
+    """
 
-    def __init__(self, credentials: Credentials, options: Options, answer: Answer, limits: Limits) -> None:
+    __slots__ = ("answer", "credentials", "item", "limits", "options", "proofs")
+
+    def __init__(
+        self,
+        credentials: Credentials,
+        options: Options,
+        answer: Answer,
+        limits: Limits,
+        proofs: Callable[[], Proofs],
+    ) -> None:
         self.credentials = credentials
         self.options = options
         self.answer = answer
         self.limits = limits
+        self.proofs = proofs
         self.item: Item | None = None
 
 
@@ -248,6 +260,10 @@ def _check_mac(documents: list[_Document], opening: Opening, *, strict: bool) ->
     try:
         whole.verify(opened, first.data_key)
     except MacMismatch as error:
+        proven = _proven(documents, whole, opened, opening) if options.kustomize else None
+        if proven is not None:
+            opening.answer.results += proven
+            return
         if len(documents) > 1:
             error = MacMismatch(f"{error} ({len(documents)} documents of the file share this MAC)", hint=SHARED)
         if strict or options.mac == "strict" or (options.mac == "auto" and not options.kustomize):
@@ -260,6 +276,20 @@ def _check_mac(documents: list[_Document], opening: Opening, *, strict: bool) ->
             opening.item = document.item
             _check_unverified(document, error)
         _tell_unverified(documents, opening)
+
+
+def _proven(
+    documents: list[_Document], whole: EncryptedDocument, opened: Opened, opening: Opening
+) -> list[Result] | None:
+    """What to tell where something else stands in for the MAC (S8, S9); None where nothing does."""
+    if opened.mistyped is not None:
+        return None
+    proofs, data_key = opening.proofs(), documents[0].data_key
+    items = [document.item for document in documents]
+    found = proofs.by_origin(items, [document.opened for document in documents], whole, data_key)
+    if found is None and opening.options.mac != "strict":
+        found = proofs.by_order(items, opened, whole, data_key)
+    return found
 
 
 def _joined(parts: list[Opened]) -> Opened:

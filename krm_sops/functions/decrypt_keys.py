@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from krm_sops.credentials import KeyEntry
     from krm_sops.functions import Answer
     from krm_sops.functions.decrypt import Options
+    from krm_sops.functions.proofs import Proofs
     from krm_sops.host import Host
     from krm_sops.krm.config import Fields
     from krm_sops.krm.item import Item
@@ -42,6 +43,15 @@ class Keys:
         self.answer = answer
         self.limits = given.limits
         self.reading: Item | None = None
+        self._proofs: Proofs | None = None
+
+    def proofs(self) -> Proofs:
+        """What may stand in for a MAC under kustomize; the same for all items."""
+        if self._proofs is None:
+            from krm_sops.functions.proofs import Proofs
+
+            self._proofs = Proofs(self.host, self.policy, self.limits)
+        return self._proofs
 
     def refused(self) -> list[PolicyError]:
         """What the config asks for in vain. No file is opened for it."""
@@ -119,7 +129,7 @@ class Keys:
             from krm_sops.functions.decrypt_item import Opening, opened_leaves
             from krm_sops.functions.regroup import group_of
 
-            opening = Opening(others, self.options, self.answer, self.limits)
+            opening = Opening(others, self.options, self.answer, self.limits, self.proofs)
             leaves = opened_leaves(secret, group_of(secret, self.given.encrypted()), opening)
             values = [(path[0], path[1], leaf) for path, leaf in leaves if len(path) == 2 and path[0] in _FIELDS]
         raw = [(name, _value(field, value, f"{origin}: the entry {shown(name, 80)}")) for field, name, value in values]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from krm_sops.document import EncryptedDocument
 from krm_sops.errors import KrmSopsError
-from krm_sops.krm.item import PACKAGE_PATH, PATH
+from krm_sops.krm.item import ORIGIN, PACKAGE_PATH, PATH
 from krm_sops.tree import Branch, Comment, Timestamp
 from krm_sops.values import mac_bytes
 
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
     Path: TypeAlias = tuple[str | int, ...]
 
-ORIGIN = "config.kubernetes.io/origin"
 LARGEST = 5 << 20
 _SET_BY_KUSTOMIZE = ("name", "namespace", "labels", "annotations")
 _LONGEST_ANNOTATION = 1 << 16
