@@ -14,6 +14,7 @@ from krm_sops.yamltypes import resolve_plain, resolve_tagged
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import Any
 
     from krm_sops.limits import Limits
@@ -27,43 +28,70 @@ def read(text: str, limits: Limits, nodes: int, outer: int = 0) -> Source:
     what the limit of depth is meant for.
     Raises StoreError for what is not YAML (line and column), InputError for undefined aliases, LimitError.
     """
-    source = Source(text)
+    return _read(text, limits, nodes, outer, several=False)[0]
+
+
+def read_all(text: str, limits: Limits, nodes: int) -> list[Source]:
+    """Every document of a stream, with its places in the whole text. An anchor ends with its document.
+
+    nodes: how many the stream may have. Raises as `read` does.
+    """
+    return _read(text, limits, nodes, 0, several=True)
+
+
+def _read(text: str, limits: Limits, nodes: int, outer: int, *, several: bool) -> list[Source]:
     try:
-        reader = _Reader(source, limits.depth, nodes, outer)
-        source.root = reader.document()
-        source.nodes = nodes - reader.nodes_left
+        reader = _Reader(text, limits.depth, nodes, outer)
+        return list(reader.documents()) if several else [reader.document()]
     except YAMLError as error:
         problem, line, column = place(error)
         raise StoreError(shown(problem), line=line, column=column) from None
     except UnicodeEncodeError:
         raise StoreError("a lone surrogate in the text") from None
-    return source
 
 
 class _Reader:
-    def __init__(self, source: Source, depth: int, nodes: int, outer: int) -> None:
-        self.next = parser(source.text).get_event
-        self.source = source
-        self.spans = source.spans
+    def __init__(self, text: str, depth: int, nodes: int, outer: int) -> None:
+        self.next = parser(text).get_event
+        self.text = text
         self.depth = depth
         self.outer = outer
-        self.inside_anchor = 0
         self.node_limit = nodes
         self.nodes_left = nodes
+        self._begin()
+
+    def _begin(self) -> None:
+        self.source = Source(self.text)
+        self.spans = self.source.spans
+        self.inside_anchor = 0
         self.end = 0
         self.anchors: dict[str, tuple[Node, int, int, int] | None] = {}
 
-    def document(self) -> Node:
+    def document(self) -> Source:
+        """The only one."""
         self.next()  # stream start
         event = self.next()
         if type(event).__name__ != "DocumentStartEvent":
             raise StoreError("an empty document")
-        root = self.node(self.next(), -1, 0)
-        self.next()  # document end
+        self._read()
         event = self.next()
         if type(event).__name__ != "StreamEndEvent":
             raise StoreError("more than one document", line=event.start_mark.line + 1, column=1)
-        return root
+        return self.source
+
+    def documents(self) -> Iterator[Source]:
+        self.next()  # stream start
+        while type(self.next()).__name__ == "DocumentStartEvent":
+            self._begin()
+            self._read()
+            yield self.source
+
+    def _read(self) -> None:
+        """The document that has begun."""
+        left = self.nodes_left
+        self.source.root = self.node(self.next(), -1, 0)
+        self.source.nodes = left - self.nodes_left
+        self.next()  # document end
 
     def node(self, event: Any, indent: int, depth: int) -> Node:
         self.nodes_left -= 1

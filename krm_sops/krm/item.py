@@ -17,6 +17,8 @@ LOCAL_CONFIG = "config.kubernetes.io/local-config"
 ORIGIN = "config.kubernetes.io/origin"
 MASKED = "krm-sops.dev/masked"
 """Says that values are asterisks. Nothing encrypts such an object, and no gate lets it pass."""
+OPT_OUTS = ("kustomize.toolkit.fluxcd.io/decrypt", "krm-sops.dev/decrypt")
+"""With the value `disabled`: the object stays encrypted."""
 _INJECTED = frozenset(
     (
         "config.kubernetes.io/path",

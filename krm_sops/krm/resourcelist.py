@@ -74,6 +74,11 @@ class ResourceList:
     def config(self) -> Item | None:
         return self._stream.config
 
+    @property
+    def items(self) -> list[Item]:
+        """All of them, in order. Raises NotPlainError unless the exact reader is at work."""
+        return self._stream.all_items()
+
     def encrypted(self) -> list[Item]:
         """The items with a top-level ``sops``, in order. Raises NotPlainError: read the list again with `exact`."""
         if self._encrypted is None:
@@ -216,6 +221,9 @@ class _Plain:
         answer = found < 0 or not (is_escaped or raw[found + 1 : found + 2] in _AFTER_SCALAR)
         self.quotes[quote] = (at, first, answer)
         return answer
+
+    def all_items(self) -> list[Item]:
+        raise NotPlainError
 
     def with_key(self, key: bytes) -> list[Item]:
         """At least the items with this top-level key."""
@@ -421,6 +429,9 @@ class _Whole:
         if elements and not start < elements[0][0] < end:
             raise ResourceListError(f"{name} is an alias")
         return found
+
+    def all_items(self) -> list[Item]:
+        return self.items
 
     def with_key(self, _key: bytes) -> list[Item]:
         return self.items
