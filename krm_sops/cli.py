@@ -18,6 +18,7 @@ VERBS: Registry[Callable[[list[str]], int]] = Registry(
     decrypt="krm_sops.verbs.decrypt:main",
     filestatus="krm_sops.verbs.filestatus:main",
     explain="krm_sops.verbs.explain:main",
+    install="krm_sops.verbs.install:main",
 )
 _WITH_FLAGS: Registry[Callable[[list[str]], int]] = Registry(function="krm_sops.verbs.function:main")
 
@@ -30,6 +31,7 @@ Usage:
   krm-sops explain [FILE...]    say per document who can open it and which keys are at hand; needs no key
   krm-sops explain --policy     say what the operator allows, and where each line of it comes from
   krm-sops filestatus FILE      print {"encrypted":true} or {"encrypted":false}
+  krm-sops install DIR          put the program into DIR so that it needs no Python
   krm-sops VERB --help          the flags of a verb
   krm-sops --version
 

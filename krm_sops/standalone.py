@@ -6,9 +6,9 @@
     bin/python      this interpreter        lib/*.so.N      the C library and what else the parts link to
                                             lib/python3.X   standard library and packages, compiled, without sources
 
-It is made of what is running: this interpreter, its standard library, the packages it imports. Nothing in it names the
-place it was built at, so it may be moved. Needs Linux with glibc here, and of the target nothing but a kernel (and `sh`
-for the launcher).
+It is made of what is running: this interpreter, its standard library, the packages it imports; run from such a folder,
+it is a copy of that one. Nothing in it names the place it was built at, so it may be moved. Needs Linux with glibc
+here, and of the target nothing but a kernel (and `sh` for the launcher).
 """
 
 from __future__ import annotations
@@ -49,25 +49,41 @@ class BuildError(KrmSopsError):
 
 
 def build(folder: Path) -> None:
-    """folder: must not exist yet; it appears whole or not at all. Raises BuildError, OSError."""
+    """folder: must not exist yet; it appears whole or not at all. Raises BuildError, OSError, CalledProcessError."""
     if folder.exists():
         raise BuildError(f"{folder} exists already")
     part = folder.with_name(f".{folder.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     try:
-        library = part / "lib" / Path(os.__file__).parent.name
-        copy_interpreter(part)
-        copy_standard_library(library)
-        copy_packages(library / "site-packages")
-        copy_libraries(part)
-        strip(part)
-        compile_all(part)
+        running = running_folder()
+        if running:
+            shutil.copytree(running, part, copy_function=shutil.copyfile)
+        else:
+            make(part)
         for path in part.rglob("*"):
             path.chmod(0o755 if path.is_dir() or path.parent in (part / "bin", part / "lib") else 0o644)
         part.chmod(0o755)
         part.rename(folder)
     finally:
         shutil.rmtree(part, ignore_errors=True)
+
+
+def running_folder() -> Path | None:
+    """The standalone folder that this program runs from, if it does."""
+    above = Path(__file__).parents  # lib/python3.X/site-packages/krm_sops
+    folder = above[4] if len(above) > 4 else above[-1]
+    is_standalone = (folder / "lib" / "krm-sops").is_file() and (folder / "bin" / "python").is_file()
+    return folder if is_standalone else None
+
+
+def make(part: Path) -> None:
+    library = part / "lib" / Path(os.__file__).parent.name
+    copy_interpreter(part)
+    copy_standard_library(library)
+    copy_packages(library / "site-packages")
+    copy_libraries(part)
+    strip(part)
+    compile_all(part)
 
 
 def copy_interpreter(part: Path) -> None:

@@ -2,8 +2,8 @@
 
 What cannot be made offline: the owner reference, which needs the uid that the cluster gives to the resource.
 
-Differs from isindir's operator: bytes that are no text stay as they are in `data` (it sends everything as `stringData`,
-and replaces them). Differs from peak-scale's: `immutable` is taken over (it declares the field and sets none).
+Unlike with isindir's operator, bytes that are no text stay as they are in `data` (it sends everything as `stringData`,
+and replaces them). Unlike with peak-scale's, `immutable` is taken over (it declares the field and sets none).
 Sources: isindir/sops-secrets-operator 0.28, internal/controllers/sopssecret_controller.go, api/v1alpha{1,2,3}, and for
 `data` of the older versions its pull request 76; peak-scale/sops-operator, internal/controllers/secrets.go,
 api/v1alpha1.
