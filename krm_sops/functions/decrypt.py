@@ -61,6 +61,12 @@ class Options:
         Fields(config.branch, "functionConfig", ("apiVersion", "kind", "metadata", "spec"))
         spec = Fields(config.branch.get("spec"), "spec", _SPEC, _NOT_YET)
         self._common(spec)
+        self.hand_in(spec)
+        self.selectors = Selector.all_of(spec, "selectors")
+        self.exclude = Selector.all_of(spec, "exclude")
+
+    def hand_in(self, spec: Fields) -> None:
+        """The keys that a spec names: its `decryption` and `keys`."""
         decryption = spec.mapping("decryption", ("provider", "secretRef"))
         if spec.has("decryption"):
             decryption.choice("provider", ("sops",), "sops")
@@ -69,8 +75,6 @@ class Options:
         for key in self.keys:
             if sum(map(key.has, ("value", "env", "file"))) != 1:
                 raise ConfigError(f"{key.where} needs exactly one of value, env, file", path=(key.where,))
-        self.selectors = Selector.all_of(spec, "selectors")
-        self.exclude = Selector.all_of(spec, "exclude")
 
     def _common(self, fields: Fields) -> None:
         self.mac = fields.choice("mac", MAC_MODES, "auto")
@@ -115,7 +119,7 @@ def run(given: ResourceList, host: Host, policy: Policy | None) -> Answer:
     answer.keys_in_config = config is not None and (
         config.kind == "Secret" or any(key.has("value") for key in options.keys)
     )
-    secrets = _key_secrets(given, options, answer)
+    secrets = key_secrets(given, options, answer)
     refused: list[PolicyError] = options.obey(policy) if policy else []
     wanted = [item for item in given.encrypted() if item not in answer.key_items and options.wants(item)]
     todo = [item for item in wanted if _may_open(item, options, secrets)]
@@ -148,7 +152,7 @@ def run(given: ResourceList, host: Host, policy: Policy | None) -> Answer:
     return answer
 
 
-def _key_secrets(given: ResourceList, options: Options, answer: Answer) -> list[Item]:
+def key_secrets(given: ResourceList, options: Options, answer: Answer) -> list[Item]:
     """The Secrets that `secretRef` names; as key items also the functionConfig's own file."""
     config = given.config
     if config is None:
