@@ -19,6 +19,9 @@ MASKED = "krm-sops.dev/masked"
 """Says that values are asterisks. Nothing encrypts such an object, and no gate lets it pass."""
 OPT_OUTS = ("kustomize.toolkit.fluxcd.io/decrypt", "krm-sops.dev/decrypt")
 """With the value `disabled`: the object stays encrypted."""
+MASK = "***"
+_MASK_IN_BASE64 = "Kioq"
+_BASE64_FIELDS = (("Secret", "data"), ("ConfigMap", "binaryData"))
 _INJECTED = frozenset(
     (
         "config.kubernetes.io/path",
@@ -39,15 +42,21 @@ def is_injected(annotation: str) -> bool:
     return annotation.startswith("internal.config.kubernetes.io/") or annotation in _INJECTED
 
 
+def mask_at(kind: str, path: tuple[str, ...]) -> str:
+    """What a decrypted value becomes, whatever it was (S27)."""
+    return _MASK_IN_BASE64 if len(path) == 2 and (kind, path[0]) in _BASE64_FIELDS else MASK
+
+
 class Item:
     """branch: the object.  first: the number of its first leaf in `source`.  edits: (start, end, text), no overlaps.
 
     comments: where its encrypted comments stand, by their texts; None until somebody asks.
     is_alias: `branch` stands somewhere else in the text.  at: the file it was read from and its document in there, if
-    known without annotations.  replacement: the objects that take its place; None where it stays.
+    known without annotations.  replacement: the objects that take its place; None where it stays.  mask: what is put
+    into it becomes asterisks.
     """
 
-    __slots__ = ("at", "branch", "comments", "edits", "first", "is_alias", "place", "replacement", "source")
+    __slots__ = ("at", "branch", "comments", "edits", "first", "is_alias", "mask", "place", "replacement", "source")
 
     def __init__(self, source: Source, branch: Branch, *, is_alias: bool = False) -> None:
         self.source = source
@@ -58,6 +67,7 @@ class Item:
         self.edits: list[tuple[int, int, str]] = []
         self.comments: dict[str, list[int]] | None = None
         self.at: tuple[str, int] | None = None
+        self.mask = False
         self.replacement: list[Branch] | None = None
 
     def field(self, *path: str) -> str:
@@ -188,8 +198,9 @@ class Item:
         span = self.span(leaf)
         return self.source.text[span.start : span.end] if span else ""
 
-    def put(self, leaf: int, value: Scalar, *, quoted: bool, path: tuple[str, ...]) -> None:
+    def put(self, leaf: int, value: Scalar, *, quoted: bool, path: tuple[str, ...], clear: bool = False) -> None:
         """Replace a leaf.  quoted: spell a string in quotes, or as a literal block where it has several lines.
+        clear: it was never encrypted, so no mask is needed.
 
         Raises InputError where the leaf has an anchor: its plaintext would appear wherever an alias repeats it; and for
         bytes that are no UTF-8: as ``!!binary`` they would reach the cluster as something else.
@@ -197,6 +208,8 @@ class Item:
         span = self.span(leaf)
         if span is None or span.anchored:
             raise InputError("an encrypted value with an anchor or alias", path=path)
+        if self.mask and not clear:
+            value, quoted = mask_at(self.kind, path), True
         if isinstance(value, str) and not value.isascii() and any("\ud800" <= c <= "\udfff" for c in value):
             raise InputError(
                 "a value that is no UTF-8, which no Kubernetes object can hold",
@@ -230,6 +243,7 @@ class Item:
 
     def put_comment(self, old: str, new: str, path: tuple[str, ...]) -> None:
         """Replace the text of a comment that is ciphertext; of several that are alike, the next one."""
+        new = MASK if self.mask else new
         if self.comments is None:
             self.comments = self._find_comments()
         places = self.comments.get(old)
@@ -258,6 +272,7 @@ class Item:
 
     def put_list_comment(self, leaf: int, new: str, path: tuple[str, ...]) -> None:
         """Turn a list element, which is how sops stores an encrypted comment in a list, into a comment again."""
+        new = MASK if self.mask else new
         span = self.span(leaf)
         text = self.source.text
         dash = text.rfind("-", 0, span.start) if span else -1

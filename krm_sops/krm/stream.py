@@ -1,6 +1,8 @@
 """Manifests outside of a ResourceList: the documents of YAML files or of a stream, as items that edits are made to.
 
-Offers what functions ask of a ResourceList. A document that needs no change is written as it was read, byte for byte.
+Offers what functions ask of a ResourceList. A document that needs no change is written as it was read, byte for byte,
+and parsed only where it may be of interest: what is asked for stands in its text as it is, unless an escape, a tag or
+an alias spells it, so a document with one of these is parsed too (S17).
 """
 
 from __future__ import annotations
@@ -11,120 +13,189 @@ from krm_sops.tree import Branch
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from krm_sops.limits import Limits
     from krm_sops.places import Source
 
 _BOM = "\ufeff"
+_OTHER_BREAKS = ("\x85", "\u2028", "\u2029")
+_LISTS = ("List", "ResourceList")
+_IN_DISGUISE = ("\\", "!", "*")
 
 
 class Document:
-    """One document of a file.  file: its name, "" for a stream.  index: its number in that file, from 0.
+    """One document of a file.  file: its name, "" for a stream.  index: its number in that file, from 0."""
 
-    items: the object, or those of a `List`; none where it is empty.
-    """
+    __slots__ = ("_items", "_stream", "file", "index", "source", "text")
 
-    __slots__ = ("file", "index", "items", "source", "text")
-
-    def __init__(self, text: str, file: str, index: int) -> None:
+    def __init__(self, stream: Stream, text: str, file: str, index: int) -> None:
         self.text = text
         self.file = file
         self.index = index
         self.source: Source | None = None
-        self.items: list[Item] = []
+        self._stream = stream
+        self._items: list[Item] | None = None
+
+    @property
+    def items(self) -> list[Item]:
+        """The object, or those of a List; none where it is empty. Raises ResourceListError, InputError, LimitError."""
+        if self._items is None:
+            self._items = self._stream.read(self)
+        return self._items
+
+    @property
+    def is_read(self) -> bool:
+        return self._items is not None
+
+    @property
+    def is_krm(self) -> bool:
+        """Whether it is made of objects with apiVersion and kind. Raises as `items` does."""
+        return _is_plainly_krm(self.text) or all(item.kind and item.field("apiVersion") for item in self.items)
+
+    def __str__(self) -> str:
+        where = shown(self.file) or "the input"
+        return f"{where}: document {self.index + 1}" if self.index else where
 
 
 class Stream:
-    """The documents of files, in order.  config: the functionConfig that goes with them."""
+    """The documents of files, in order.  config: the functionConfig that goes with them.
 
-    def __init__(self, limits: Limits, config: Item | None = None) -> None:
+    from_kustomize: a build has sorted and perhaps changed them.  originals: the files that it was made of, by their
+    paths from the root, where they are at hand.  mask: nothing decrypted gets into an item's text.
+    """
+
+    def __init__(self, limits: Limits, config: Item | None = None, *, mask: bool = False) -> None:
         self.limits = limits
         self.config = config
+        self.mask = mask
+        self.from_kustomize = False
+        self.originals: Mapping[str, bytes] = {}
         self.documents: list[Document] = []
         self._nodes_left = limits.run_nodes
+        self._bytes_left = limits.input_bytes
+
+    def parse(self, raw: bytes, file: str = "") -> list[Document]:
+        """The documents of one file, comments and all, without adding them. Raises ResourceListError, LimitError."""
+        self._bytes_left -= len(raw)
+        if self._bytes_left < 0:
+            raise LimitError(f"an input of more than {self.limits.input_bytes >> 20} MiB (the limit input_bytes)")
+        return [Document(self, text, file, index) for index, text in enumerate(_documents(_decoded(raw, file), file))]
 
     def add(self, raw: bytes, file: str = "") -> list[Document]:
-        """The documents of one file, comments and all. Raises ResourceListError, LimitError."""
-        found = [Document(text, file, index) for index, text in enumerate(_documents(_decoded(raw, file)))]
+        """The same, added. Raises also InputError, for what is no YAML, as far as it is looked at."""
+        found = self.parse(raw, file)
         for document in found:
-            self._read(document)
+            if not _is_plainly_krm(document.text):
+                document.items  # noqa: B018 (reads it)
         self.documents += found
         return found
 
-    def _read(self, document: Document) -> None:
-        if not any(line.strip() and not line.lstrip().startswith("#") for line in document.text.split("\n")):
-            return
-        where = f"{shown(document.file)}: " if document.file else ""
+    def read(self, document: Document) -> list[Item]:
+        """The objects of a document. Raises as `Document.items` does."""
+        if _is_empty(document.text):
+            return []
         try:
             source = _source(document.text, self.limits, self._nodes_left)
         except (InputError, LimitError) as error:
-            part = f"document {document.index + 1}: " if document.index else ""
-            raise type(error)(f"{where}{part}{error.message}", hint=error.hint) from None
+            raise type(error)(f"{document}: {error.message}", hint=error.hint) from None
         self._nodes_left -= source.nodes
         document.source = source
         root = source.root
         if root is None:
-            return
+            return []
         if not isinstance(root, Branch):
-            raise ResourceListError(f"{where}document {document.index + 1} is no object")
+            raise ResourceListError(f"{document} is no object")
+        branches = [root]
         inner = root.get("items")
-        if root.get("kind") == "List" and isinstance(inner, list) and root.number("sops") is None:
-            for number, element in enumerate(inner):
-                if not isinstance(element, Branch):
-                    raise ResourceListError(f"{where}items[{number}] of a List is no object")
-                document.items.append(Item(source, element))
-        else:
-            document.items.append(Item(source, root))
-        for item in document.items:
+        if root.get("kind") in _LISTS and isinstance(inner, list) and root.number("sops") is None:
+            branches = [element for element in inner if isinstance(element, Branch)]
+            if len(branches) < len(inner):
+                raise ResourceListError(f"{document}: an element of its items is no object")
+        items = [Item(source, branch) for branch in branches]
+        for item in items:
             item.at = (document.file, document.index)
+            item.mask = self.mask
+        return items
 
     @property
     def items(self) -> list[Item]:
         return [item for document in self.documents for item in document.items]
 
     def encrypted(self) -> list[Item]:
-        return [item for item in self.items if item.branch.number("sops") is not None]
+        return [item for item in self._spelling("sops") if item.branch.number("sops") is not None]
 
     def holding(self, text: bytes) -> list[Item]:
         wanted = text.decode()
-        return [item for item in self.items if item.spells(wanted)]
+        found = [document for document in self.documents if wanted in document.text]
+        return [item for document in found for item in document.items if item.spells(wanted)]
 
     def named(self, name: str) -> list[Item]:
-        return [item for item in self.items if name and name in (item.name, item.original_name)]
+        return [item for item in self._spelling(name) if name in (item.name, item.original_name)] if name else []
 
     def of_kind(self, kind: str) -> list[Item]:
-        return [item for item in self.items if item.kind == kind]
+        return [item for item in self._spelling(kind) if item.kind == kind]
 
-    def write(self, *, without: Iterable[Item] = (), added: Sequence[Branch] = ()) -> str:
-        """One stream: what was read with the edits of its items, then `added`; three dashes between documents."""
+    def _spelling(self, word: str) -> list[Item]:
+        """The items of all documents in which this may stand as a key or a value."""
+        found = []
+        for document in self.documents:
+            text = document.text
+            if word in text or any(sign in text for sign in _IN_DISGUISE):
+                found += document.items
+        return found
+
+    def write(
+        self, documents: Iterable[Document] | None = None, *, without: Iterable[Item] = (), added: Sequence[Branch] = ()
+    ) -> str:
+        """One stream: what was read with the edits of its items, then `added`; three dashes between documents.
+
+        documents: None for all of them.  Raises ResourceListError.
+        """
         from krm_sops.yamlwrite import write
 
-        left_out = list(without)
-        out = []
-        for document in self.documents:
-            kept = [item for item in document.items if item not in left_out]
-            if not kept:
-                continue
-            source = document.source
-            assert source is not None
-            if len(kept) < len(document.items):  # of a List: one by one
-                out += [_item_text(item) for item in kept]
-                continue
-            if any(item.replacement is not None for item in kept):
-                for item in kept:
-                    out += [_item_text(item)] if item.replacement is None else [write([b], 2) for b in item.replacement]
-                continue
-            edits = [edit for item in kept for edit in item.edits]
-            out.append(edited(source.text, edits))
+        left_out = set(without)
+        out: list[str] = []
+        for document in self.documents if documents is None else documents:
+            out += _written(document, left_out)
         out += [write([branch], 2) for branch in added]
-        return "---\n".join(text if text.endswith("\n") else text + "\n" for text in out)
+        lines: list[str] = []
+        for text in out:
+            if lines and not text.startswith("---"):
+                lines.append("---\n")
+            lines.append(text if text.endswith("\n") else text + "\n")
+        return "".join(lines)
 
 
-def _item_text(item: Item) -> str:
-    """An element of a List as a document of its own, with its edits."""
+def _written(document: Document, left_out: set[Item]) -> list[str]:
+    if not document.is_read:
+        return [] if _is_empty(document.text) else [document.text]
+    source, items = document.source, document.items
+    kept = [item for item in items if item not in left_out]
+    if source is None or not kept:
+        return []
+    root = source.root
+    is_whole = len(kept) == len(items) and all(item.replacement is None for item in kept)
+    if is_whole and not (isinstance(root, Branch) and root.get("kind") == "ResourceList"):
+        return [edited(source.text, [edit for item in kept for edit in item.edits])]
+    from krm_sops.yamlwrite import write
+
+    out = []
+    for item in kept:
+        if item.replacement is not None:
+            out += [write([branch], 2) for branch in item.replacement]
+        else:
+            out.append(source.text if item.branch is root else _item_text(item, document))
+    return out
+
+
+def _item_text(item: Item, document: Document) -> str:
+    """An element of a List as a document of its own, with its edits. Raises ResourceListError."""
     start, stop = item.place.entries[0][0], item.place.entries[-1][1]
     text = item.source.text
+    for anchor, alias in item.source.aliases:
+        if start <= alias < stop and not start <= anchor < stop:
+            raise ResourceListError(f"{document}: an alias in {item} repeats what stands outside of it")
     if item.place.indent < 0:
         inner = [(begin - start, end - start, new) for begin, end, new in item.edits]
         return "{" + edited(text[start:stop], inner) + "}\n"
@@ -142,25 +213,58 @@ def _decoded(raw: bytes, file: str) -> str:
     except UnicodeDecodeError as error:
         wrong = error.start
     if wrong >= 0:  # an exception that is raised above would carry the input along
-        raise ResourceListError(f"{shown(file) + ': ' if file else ''}no UTF-8 (byte {wrong})")
+        raise ResourceListError(f"{shown(file) or 'the input'}: no UTF-8 (byte {wrong})")
     return text.removeprefix(_BOM)
 
 
-def _documents(text: str) -> list[str]:
-    """The texts between the lines that end a document. No scalar of YAML can hold such a line."""
-    found: list[list[str]] = [[]]
-    for line in text.split("\n"):
-        line += "\n"
-        mark = line[:3]
-        if mark in ("---", "...") and line[3:4] in ("", " ", "\t", "\n", "\r"):
-            rest = line[4:].lstrip()
-            found.append([])
-            if mark == "---" and rest:
-                found[-1].append(rest if rest.startswith("#") else line)
-        elif not (line.startswith("%") and not any(part.strip() for part in found[-1])):
-            found[-1].append(line)
-    texts = ["".join(lines) for lines in found]
-    return [text[:-1] if text.endswith("\n\n") else text for text in texts if text.strip()]
+def _is_empty(text: str) -> bool:
+    """Whether there are only comments."""
+    return not any(line.strip() and not line.lstrip().startswith("#") for line in text.split("\n"))
+
+
+def _is_plainly_krm(text: str) -> bool:
+    """Whether it is an object with apiVersion and kind for all that a glance tells; False means: read it."""
+    if not text.isascii() and any(mark in text for mark in _OTHER_BREAKS):
+        return False
+    if (
+        "{{" in text or "\nkind: ResourceList" in "\n" + text
+    ):  # a template, which is no YAML; or what is to be taken apart
+        return False
+    return all(text.startswith(key) or f"\n{key}" in text for key in ("apiVersion: ", "kind: "))
+
+
+def _documents(text: str, file: str) -> list[str]:
+    """The texts between the lines that begin or end a document; no scalar of YAML can hold such a line.
+
+    Raises ResourceListError for a directive that gives tags another meaning.
+    """
+    starts = [0] if text[:3] in ("---", "...") else []
+    for mark in ("\n---", "\n..."):
+        at = text.find(mark)
+        while at >= 0:
+            starts.append(at + 1)
+            at = text.find(mark, at + 1)
+    found = []
+    begin = 0
+    for at in sorted(starts):
+        if text[at + 3 : at + 4] not in ("", " ", "\t", "\n", "\r"):
+            continue
+        found.append(text[begin:at])
+        end = text.find("\n", at) + 1 or len(text)
+        rest = text[at + 3 : end].lstrip()
+        begin = end
+        if rest:
+            begin = at if text[at] == "-" and not rest.startswith("#") else end - len(rest)
+    found.append(text[begin:])
+    return [part for part in (_without_directives(part, file) for part in found) if part.strip()]
+
+
+def _without_directives(text: str, file: str) -> str:
+    while text.startswith("%"):
+        line, _, text = text.partition("\n")
+        if not line.startswith("%YAML"):
+            raise ResourceListError(f"{shown(file) or 'the input'}: the directive {shown(line, 60)!r} is not supported")
+    return text
 
 
 def _source(text: str, limits: Limits, nodes: int) -> Source:
