@@ -1,4 +1,4 @@
-"""Public-key algorithms: the parameters of a key, and the session key from what was encrypted to it.
+"""Public-key algorithms: the parameters of a key, the session key from what was encrypted to it, and the way back.
 
 Implicit rejection (S19): once the private key has worked on a message, nothing here says that it went wrong. Whatever
 does not check out becomes a random session key, with which the data then fails its own integrity check.
@@ -9,7 +9,7 @@ from __future__ import annotations
 from os import urandom
 
 from krm_sops.pgp.ciphers import AES256, CIPHERS, HASHES, hkdf
-from krm_sops.pgp.packets import Fields, OpenPgpError
+from krm_sops.pgp.packets import Fields, OpenPgpError, mpi
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,6 +27,13 @@ if TYPE_CHECKING:
         def open(self, private: Any, wrapped: Fields, version: int, fingerprint: bytes) -> SessionKey:
             """wrapped: the algorithm's own fields of a session key packet of `version` 3 or 6. Raises OpenPgpError
             only for fields that are not there at all."""
+            ...
+
+        def wrap(self, session: bytes, cipher: int, fingerprint: bytes) -> bytes:
+            """The algorithm's own fields of a session key packet of version 3.  session: a key for `cipher`.
+
+            fingerprint: that of this key.  Raises OpenPgpError for a key that cannot be encrypted to.
+            """
             ...
 
 
@@ -52,8 +59,17 @@ class SessionKey:
         return cls(cipher, key) if good and (version != 3 or _fits(cipher, key)) else cls.random()
 
 
+def _payload(session: bytes, cipher: int) -> bytes:
+    """What `SessionKey.from_payload` reads, of version 3."""
+    return bytes((cipher,)) + session + (sum(session) & 0xFFFF).to_bytes(2, "big")
+
+
 def _fits(cipher: int, key: bytes) -> bool:
     return cipher in CIPHERS and CIPHERS[cipher][1] == len(key)
+
+
+_SMALLEST_RSA = 1024
+"""Bits that a key must have to be encrypted to."""
 
 
 def _mismatch() -> OpenPgpError:
@@ -99,6 +115,18 @@ class Rsa:
             return SessionKey.random()
         return SessionKey.from_payload(payload, version)
 
+    def wrap(self, session: bytes, cipher: int, fingerprint: bytes) -> bytes:  # noqa: ARG002
+        from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+        from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicNumbers
+
+        if self._n.bit_length() < _SMALLEST_RSA:
+            raise OpenPgpError(f"RSA of {self._n.bit_length()} bits, less than {_SMALLEST_RSA}")
+        try:
+            public = RSAPublicNumbers(self._e, self._n).public_key()
+            return mpi(public.encrypt(_payload(session, cipher), PKCS1v15()))
+        except ValueError:
+            raise OpenPgpError("malformed RSA key") from None
+
 
 def rejects_implicitly(version: str) -> bool:
     """Whether this OpenSSL answers a bad padding with a random message; without that, time is Bleichenbacher's oracle.
@@ -132,9 +160,12 @@ class ElGamal:
     def open(self, private: Any, wrapped: Fields, version: int, fingerprint: bytes) -> SessionKey:
         raise NotImplementedError
 
+    def wrap(self, session: bytes, cipher: int, fingerprint: bytes) -> bytes:  # noqa: ARG002
+        raise OpenPgpError("ElGamal keys are not supported")
+
 
 _CURVE25519 = bytes.fromhex("2b060104019755010501")
-_CURVES = {
+CURVES = {
     bytes.fromhex("2a8648ce3d030107"): "SECP256R1",
     bytes.fromhex("2b81040022"): "SECP384R1",
     bytes.fromhex("2b81040023"): "SECP521R1",
@@ -158,8 +189,7 @@ class Ecdh:
 
     def load(self, secret: Fields) -> Any:
         scalar = secret.mpi()
-        if self._kdf[0] != 1 or self._kdf[1] not in (8, 9, 10) or self._kdf[2] not in (7, 8, 9):
-            raise OpenPgpError("its key derivation is not supported (SHA-2 and AES are)")
+        self._check_derivation()
         if self._oid == _CURVE25519:
             # An MPI is big-endian and the curve's scalar little-endian, so OpenPGP keeps it reversed.
             return _x25519(scalar.rjust(32, b"\0")[::-1], self._point.removeprefix(_NATIVE))
@@ -167,9 +197,7 @@ class Ecdh:
         from cryptography.hazmat.primitives.asymmetric import ec
         from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-        if self._oid not in _CURVES:
-            raise OpenPgpError(f"its elliptic curve is not supported (object identifier {self._oid.hex()})")
-        curve = getattr(ec, _CURVES[self._oid])()
+        curve = self._curve()
         try:
             private = ec.derive_private_key(int.from_bytes(scalar, "big"), curve)
         except UnsupportedAlgorithm:
@@ -180,19 +208,69 @@ class Ecdh:
             raise _mismatch()
         return private
 
-    def open(self, private: Any, wrapped: Fields, version: int, fingerprint: bytes) -> SessionKey:
+    def _check_derivation(self) -> None:
+        if self._kdf[0] != 1 or self._kdf[1] not in (8, 9, 10) or self._kdf[2] not in (7, 8, 9):
+            raise OpenPgpError("its key derivation is not supported (SHA-2 and AES are)")
+
+    def _curve(self) -> Any:
+        from cryptography.hazmat.primitives.asymmetric import ec
+
+        if self._oid not in CURVES:
+            raise OpenPgpError(f"its elliptic curve is not supported (object identifier {self._oid.hex()})")
+        return getattr(ec, CURVES[self._oid])()
+
+    def _wrapping_key(self, shared: bytes, fingerprint: bytes) -> bytes:
         import hashlib
 
+        bound = bytes((len(self._oid),)) + self._oid + b"\x12\x03" + self._kdf + b"Anonymous Sender    " + fingerprint
+        digest = hashlib.new(HASHES[self._kdf[1]], b"\0\0\0\x01" + shared + bound).digest()
+        return digest[: CIPHERS[self._kdf[2]][1]]
+
+    def open(self, private: Any, wrapped: Fields, version: int, fingerprint: bytes) -> SessionKey:
         point = wrapped.mpi()
         sealed = wrapped.take(wrapped.number())
         shared = self._exchange(private, point)
-        bound = bytes((len(self._oid),)) + self._oid + b"\x12\x03" + self._kdf + b"Anonymous Sender    " + fingerprint
-        digest = hashlib.new(HASHES[self._kdf[1]], b"\0\0\0\x01" + shared + bound).digest()
-        padded = _unwrap(digest[: CIPHERS[self._kdf[2]][1]], sealed)
+        padded = _unwrap(self._wrapping_key(shared, fingerprint), sealed)
         count = padded[-1] if padded else 0
         if not 0 < count <= len(padded) or padded[-count:] != bytes((count,)) * count:
             return SessionKey.random()
         return SessionKey.from_payload(padded[:-count], version)
+
+    def wrap(self, session: bytes, cipher: int, fingerprint: bytes) -> bytes:
+        from cryptography.hazmat.primitives.keywrap import aes_key_wrap
+
+        self._check_derivation()
+        point, shared = self._fresh()
+        payload = _payload(session, cipher)
+        count = 8 - len(payload) % 8
+        sealed = aes_key_wrap(self._wrapping_key(shared, fingerprint), payload + bytes((count,)) * count)
+        return mpi(point) + bytes((len(sealed),)) + sealed
+
+    def _fresh(self) -> tuple[bytes, bytes]:
+        """A fresh point, encoded, and the secret that it shares with this key's."""
+        if self._oid == _CURVE25519:
+            from krm_sops.primitives import x25519_private
+
+            ephemeral = x25519_private(urandom(32))
+            try:
+                shared = _x25519_exchange(ephemeral, self._point.removeprefix(_NATIVE))
+            except ValueError:
+                raise OpenPgpError("its public key is no point of the curve") from None
+            return _NATIVE + ephemeral.public_key().public_bytes_raw(), shared
+        from cryptography.exceptions import UnsupportedAlgorithm
+        from cryptography.hazmat.primitives.asymmetric import ec
+        from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+        curve = self._curve()
+        try:
+            public = ec.EllipticCurvePublicKey.from_encoded_point(curve, self._point)
+            private = ec.generate_private_key(curve)
+        except UnsupportedAlgorithm:
+            raise OpenPgpError(f"the OpenSSL of this installation has no {curve.name}") from None
+        except ValueError:
+            raise OpenPgpError("its public key is no point of the curve") from None
+        point = private.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+        return point, private.exchange(ec.ECDH(), public)
 
     def _exchange(self, private: Any, point: bytes) -> bytes:
         """The shared secret; a random one for what is no point of this curve."""
@@ -231,6 +309,23 @@ class X25519:
         key = _unwrap(self._derive(ephemeral + self._point + shared), sealed.rest())
         return SessionKey(cipher, key) if key and (version != 3 or _fits(cipher, key)) else SessionKey.random()
 
+    def wrap(self, session: bytes, cipher: int, fingerprint: bytes) -> bytes:  # noqa: ARG002
+        from cryptography.hazmat.primitives.keywrap import aes_key_wrap
+
+        private = self._ephemeral()
+        ephemeral: bytes = private.public_key().public_bytes_raw()
+        try:
+            shared = self._exchange(private, self._point)
+        except ValueError:
+            raise OpenPgpError("its public key is a point of low order") from None
+        sealed = aes_key_wrap(self._derive(ephemeral + self._point + shared), session)
+        return ephemeral + bytes((len(sealed) + 1, cipher)) + sealed
+
+    def _ephemeral(self) -> Any:
+        from krm_sops.primitives import x25519_private
+
+        return x25519_private(urandom(32))
+
     def _exchange(self, private: Any, point: bytes) -> bytes:
         return _x25519_exchange(private, point)
 
@@ -250,6 +345,11 @@ class X448(X25519):
         if private.public_key().public_bytes_raw() != self._point:
             raise _mismatch()
         return private
+
+    def _ephemeral(self) -> Any:
+        from cryptography.hazmat.primitives.asymmetric.x448 import X448PrivateKey
+
+        return X448PrivateKey.generate()
 
     def _exchange(self, private: Any, point: bytes) -> bytes:
         from cryptography.hazmat.primitives.asymmetric.x448 import X448PublicKey

@@ -1,8 +1,8 @@
-"""ASCII armor -> bytes: RFC 9580, section 6."""
+"""ASCII armor <-> bytes: RFC 9580, section 6."""
 
 from __future__ import annotations
 
-from binascii import Error, a2b_base64
+from binascii import Error, a2b_base64, b2a_base64
 
 from krm_sops.errors import shown
 from krm_sops.pgp.packets import OpenPgpError
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 _BEGIN = b"-----BEGIN PGP "
 _END = b"-----END PGP "
 _DASHES = b"-----"
+_COLUMNS = 64
 
 
 def blocks(data: bytes) -> list[tuple[str, bytes]]:
@@ -54,3 +55,22 @@ def _block(label: str, lines: list[bytes]) -> bytes:
         return a2b_base64(b"".join(content), strict_mode=True)
     except Error:
         raise OpenPgpError(f"the armor of a PGP {shown(label)} is no base64") from None
+
+
+def armored(label: str, data: bytes) -> str:
+    """With the checksum that old programs ask for; no LF at the end."""
+    text = b2a_base64(data, newline=False).decode("ascii")
+    lines = [text[at : at + _COLUMNS] for at in range(0, len(text), _COLUMNS)]
+    checksum = b2a_base64(_crc24(data).to_bytes(3, "big"), newline=False).decode("ascii")
+    return "\n".join([f"-----BEGIN PGP {label}-----", "", *lines, f"={checksum}", f"-----END PGP {label}-----"])
+
+
+def _crc24(data: bytes) -> int:
+    crc = 0xB704CE
+    for byte in data:
+        crc ^= byte << 16
+        for _ in range(8):
+            crc <<= 1
+            if crc & 0x1000000:
+                crc ^= 0x1864CFB
+    return crc

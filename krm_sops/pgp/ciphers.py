@@ -73,6 +73,15 @@ def cfb_decrypt(cipher: int, key: bytes, iv: bytes, data: bytes) -> bytes:
     return decryptor.update(data) + decryptor.finalize()
 
 
+def cfb_encrypt(key: bytes, iv: bytes, data: bytes) -> bytes:
+    """With AES."""
+    from cryptography.hazmat.decrepit.ciphers.modes import CFB
+    from cryptography.hazmat.primitives.ciphers import Cipher, algorithms
+
+    encryptor = Cipher(algorithms.AES(key), CFB(iv)).encryptor()
+    return encryptor.update(data) + encryptor.finalize()
+
+
 def check_aead(cipher: int, aead: int) -> None:
     """Raises OpenPgpError unless `aead_decryptor` can do this pair."""
     if CIPHERS.get(cipher, ("",))[0] != "AES":

@@ -13,11 +13,15 @@ SIGNATURE = 2
 SKESK = 3
 ONE_PASS_SIGNATURE = 4
 SECRET_KEY = 5
+PUBLIC_KEY = 6
 SECRET_SUBKEY = 7
 COMPRESSED = 8
 ENCRYPTED_WITHOUT_INTEGRITY = 9
 MARKER = 10
 LITERAL = 11
+USER_ID = 13
+PUBLIC_SUBKEY = 14
+USER_ATTRIBUTE = 17
 ENCRYPTED = 18
 ENCRYPTED_OCB = 20
 PADDING = 21
@@ -89,3 +93,22 @@ def _body(fields: Fields, tag: int) -> bytes:
             length = fields.number(4)
         parts.append(fields.take(length))
         return b"".join(parts)
+
+
+def packet(tag: int, body: bytes) -> bytes:
+    """In the new format, in one piece."""
+    length = len(body)
+    if length < 192:
+        head = bytes((length,))
+    elif length < 8384:
+        head = bytes(((length - 192 >> 8) + 192, length - 192 & 0xFF))
+    else:
+        head = b"\xff" + length.to_bytes(4, "big")
+    return bytes((0xC0 | tag,)) + head + body
+
+
+def mpi(number: bytes) -> bytes:
+    """number: big-endian."""
+    value = number.lstrip(b"\0")
+    bits = len(value) * 8 - 8 + value[0].bit_length() if value else 0
+    return bits.to_bytes(2, "big") + value
