@@ -57,7 +57,7 @@ def build(folder: Path) -> None:
     try:
         running = running_folder()
         if running:
-            shutil.copytree(running, part, copy_function=shutil.copyfile)
+            copy(running, part)
         else:
             make(part)
         for path in part.rglob("*"):
@@ -74,6 +74,16 @@ def running_folder() -> Path | None:
     folder = above[4] if len(above) > 4 else above[-1]
     is_standalone = (folder / "lib" / "krm-sops").is_file() and (folder / "bin" / "python").is_file()
     return folder if is_standalone else None
+
+
+def copy(folder: Path, part: Path) -> None:
+    """The first error ends it, unlike in shutil.copytree."""
+    for source in [folder, *sorted(folder.rglob("*"))]:
+        target = part / source.relative_to(folder)
+        if source.is_dir():
+            target.mkdir()
+        else:
+            shutil.copyfile(source, target)
 
 
 def make(part: Path) -> None:

@@ -67,8 +67,8 @@ def install(folder: Path, names: list[str]) -> None:
         new.symlink_to(tree.name)
         new.rename(link)
     except (OSError, CalledProcessError) as error:
-        why = error.strerror if isinstance(error, OSError) else "the loader fails on a library"
-        raise KrmSopsError(f"cannot install into {shown(folder)}: {why or 'unknown reason'}") from None
+        why = isinstance(error, OSError) and error.strerror
+        raise KrmSopsError(f"cannot install into {shown(folder)}: {why or shown(error)}") from None
     if replaced.startswith("krm-sops-") and "/" not in replaced:
         from shutil import rmtree
 

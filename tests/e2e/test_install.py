@@ -128,3 +128,168 @@ def test_a_standalone_folder_is_never_built_over_something_else(installed, tmp_p
     )
     assert done.returncode == 1
     assert done.stderr == f"krm-sops: error: {tmp_path} exists already\n"
+
+
+# krm-sops install
+
+
+@pytest.fixture(scope="module")
+def tools(installed, tmp_path_factory) -> Path:
+    """What `krm-sops install` made, away from where it was made."""
+    if not sys.platform.startswith("linux"):
+        pytest.skip("standalone folders are for Linux")
+    made = tmp_path_factory.mktemp("made") / "tools"
+    said = run(installed / "krm-sops", "install", made, "--as", "ksops", umask=0o077, env={})
+    assert said.endswith(f"; put {made}/bin on PATH\n")
+    return made.rename(tmp_path_factory.mktemp("moved") / "tools")
+
+
+def trees(tools: Path) -> list[str]:
+    return sorted(path.name for path in (tools / "lib").iterdir())
+
+
+@pytest.mark.parametrize("name", ["krm-sops", "ksops"])
+def test_an_installed_folder_has_its_programs_in_bin(tools, name):
+    assert run(tools / "bin" / name, "--version", env={}).startswith("krm-sops ")
+    assert sorted(path.name for path in (tools / "bin").iterdir()) == ["krm-sops", "ksops"]
+
+
+def test_an_installed_folder_decrypts_wherever_it_stands(tools):
+    assert decrypts(tools / "bin" / "krm-sops", env={})
+
+
+def test_an_installed_folder_is_for_everyone_whatever_the_umask(tools):
+    for path in (tools, *tools.rglob("*")):
+        mode = path.stat().st_mode & 0o777
+        assert mode == 0o755 or (path.is_file() and mode == 0o644), path
+
+
+def test_an_installed_folder_copies_itself_and_a_second_time_replaces_the_first(tools, tmp_path):
+    dest = tmp_path / "dest"
+    run(tools / "bin" / "krm-sops", "install", dest, env={})
+    first = trees(dest)
+    run(dest / "bin" / "krm-sops", "install", dest, env={})
+    second = trees(dest)
+    assert len(second) == len(first) == 2
+    assert second != first
+    assert sorted(path.name for path in (dest / "bin").iterdir()) == ["krm-sops"]
+    assert decrypts(dest / "bin" / "krm-sops", env={})
+    (own,), (copied,) = ((folder / "lib").glob("krm-sops-*") for folder in (tools, dest))
+    assert {path.relative_to(own): path.read_bytes() for path in own.rglob("*") if path.is_file()} == {
+        path.relative_to(copied): path.read_bytes() for path in copied.rglob("*") if path.is_file()
+    }
+
+
+def test_a_launcher_that_is_mounted_alone_says_what_is_missing(tools, tmp_path):
+    """What a `subPath` mount of the launcher comes to, without the folder."""
+    if Path("/usr/local/lib/krm-sops").exists():
+        pytest.skip("there is a folder to find")
+    alone = tmp_path / "bin" / "krm-sops"
+    alone.parent.mkdir()
+    shutil.copy(tools / "bin" / "krm-sops", alone)
+    done = subprocess.run([alone, "--version"], capture_output=True, text=True, env={"PATH": os.defpath})
+    assert done.returncode == 1
+    assert "mount the whole folder at /usr/local/lib/krm-sops" in done.stderr
+
+
+@pytest.mark.parametrize("there", ["bin/krm-sops-plain", "lib/krm-sops/file"])
+def test_what_another_installer_made_is_left_alone(tools, tmp_path, there):
+    other = tmp_path / there
+    other.parent.mkdir(parents=True)
+    other.write_text("theirs")
+    before = sorted(tmp_path.rglob("*"))
+    done = subprocess.run([tools / "bin" / "krm-sops", "install", tmp_path], capture_output=True, text=True, env={})
+    assert done.returncode == 1
+    assert done.stderr.startswith("krm-sops: error: ")
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_an_install_that_fails_leaves_the_earlier_one_and_nothing_else(tools, tmp_path):
+    """No file may grow beyond a megabyte here, as on a full disk."""
+    run(tools / "bin" / "krm-sops", "install", tmp_path, env={})
+    before = trees(tmp_path)
+    limited = (
+        "import os, resource, sys\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))\n"
+        "os.execv(sys.argv[1], sys.argv[1:])\n"
+    )
+    argv = [sys.executable, "-c", limited, tools / "bin" / "krm-sops", "install", tmp_path]
+    done = subprocess.run(argv, capture_output=True, text=True, env={"PATH": os.defpath})
+    assert done.returncode == 1
+    assert done.stderr == f"krm-sops: error: cannot install into {tmp_path}: File too large\n"
+    assert trees(tmp_path) == before
+    assert decrypts(tmp_path / "bin" / "krm-sops", env={})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "install needs one folder"),
+        (["a", "b"], "install needs one folder"),
+        (["a", "--as", "ls"], "--as ls is unknown; allowed: ksops, SopsSecretGenerator, sops"),
+    ],
+)
+def test_wrong_arguments_are_told(tools, tmp_path, arguments, message):
+    done = subprocess.run(
+        [tools / "bin" / "krm-sops", "install", *arguments], capture_output=True, text=True, env={}, cwd=tmp_path
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert message in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+class Root:
+    """A root folder without Python: what is installed at /tools, and a shell where asked for.
+
+    Programs in it run as uid 999, which nobody knows, with a read-only root, a /tmp that nothing can be executed from,
+    no /proc, no home, no variables and no network.
+    """
+
+    def __init__(self, folder: Path, tools: Path, *, shell: bool) -> None:
+        if os.geteuid() or not all(map(shutil.which, ("unshare", "chroot", "mount"))):
+            pytest.skip("another root needs unshare, chroot, mount and root's power")
+        self.folder = folder
+        (folder / "tmp").mkdir(parents=True)
+        shutil.copytree(tools, folder / "tools", symlinks=True)
+        if shell:
+            self.add("/bin/sh")
+
+    def add(self, program: str) -> None:
+        """A program and the libraries that the loader finds for it, at their own places."""
+        listed = subprocess.run(["ldd", program], capture_output=True, text=True, check=True).stdout
+        for path in (program, *(word for word in listed.split() if word.startswith("/"))):
+            place = self.folder / path.lstrip("/")
+            place.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, place)
+
+    def decrypts(self, *argv: str) -> bool:
+        strict = (
+            'mount --bind "$0" "$0" && mount -o remount,bind,ro "$0" && mount -t tmpfs -o noexec none "$0/tmp" && '
+            'exec env -i "$CHROOT" --userspec=999:999 "$0" "$@"'
+        )
+        chroot = str(shutil.which("chroot"))
+        unshare = ["unshare", "--mount", "--net", "sh", "-c", strict, self.folder]
+        return decrypts(*unshare, *argv, env={"PATH": os.environ["PATH"], "CHROOT": chroot})
+
+
+def test_in_a_root_with_a_shell_and_no_python_it_decrypts(tools, tmp_path):
+    root = Root(tmp_path / "root", tools, shell=True)
+    assert root.decrypts("/tools/bin/krm-sops")
+    assert root.decrypts("/tools/bin/ksops", "--strict")
+
+
+def test_in_an_empty_root_it_decrypts_where_the_loader_is_named(tools, tmp_path):
+    root = Root(tmp_path / "root", tools, shell=False)
+    at = "/tools/lib/krm-sops"
+    loader = [f"{at}/lib/krm-sops", "--inhibit-cache", "--library-path", f"{at}/lib"]
+    assert root.decrypts(*loader, f"{at}/bin/python", "-I", "-S", "-X", "utf8", f"{at}/bin/krm-sops")
+
+
+def test_a_launcher_mounted_alone_finds_the_folder_at_its_usual_place(tools, tmp_path):
+    root = Root(tmp_path / "root", tools, shell=True)
+    (root.folder / "usr" / "local" / "lib").mkdir(parents=True)
+    (root.folder / "usr" / "local" / "bin").mkdir()
+    (tree,) = (root.folder / "tools" / "lib").glob("krm-sops-*")
+    tree.rename(root.folder / "usr" / "local" / "lib" / "krm-sops")
+    (root.folder / "tools" / "bin" / "ksops").rename(root.folder / "usr" / "local" / "bin" / "ksops")
+    assert root.decrypts("/usr/local/bin/ksops", "--strict")
