@@ -113,3 +113,15 @@ def test_scanners_see_what_it_is_made_of(files):
     assert "usr/share/doc/libc6/copyright" in files
     assert any("/cryptography-" in name and name.endswith(".dist-info/METADATA") for name in files)
     assert any("/krm_sops-" in name and name.endswith(".dist-info/METADATA") for name in files)
+
+
+def test_it_installs_itself_into_a_volume_without_a_shell_as_any_user(image, tmp_path):
+    """What an init container of Argo CD's repo-server does."""
+    tmp_path.chmod(0o777)  # an emptyDir
+    shut = ["--network", "none", "--read-only", "--read-only-tmpfs=false", "--cap-drop", "all", "--user", "999:999"]
+    podman("run", "--rm", *shut, "--volume", f"{tmp_path}:/dest", image, "install", "/dest", "--as", "ksops")
+    for name in ("krm-sops", "ksops"):
+        done = subprocess.run(
+            [tmp_path / "bin" / name, "--strict"], input=for_age(4, 2), capture_output=True, text=True
+        )
+        assert done.stdout.count(PLAINTEXT) == 2 * VALUES, done.stderr
