@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 VERBS: Registry[Callable[[list[str]], int]] = Registry(
     decrypt="krm_sops.verbs.decrypt:main",
+    encrypt="krm_sops.verbs.encrypt:main",
     filestatus="krm_sops.verbs.filestatus:main",
     explain="krm_sops.verbs.explain:main",
     install="krm_sops.verbs.install:main",
@@ -28,6 +29,7 @@ krm-sops decrypts SOPS documents: as a KRM function for kustomize and kpt, and o
 Usage:
   krm-sops [FLAG...]            read a ResourceList on stdin, write it decrypted to stdout (KRM function)
   krm-sops decrypt [FILE]       decrypt one file as sops does; without FILE, stdin
+  krm-sops encrypt [FILE]       encrypt one file as sops does, by .sops.yaml or for the recipients that flags name
   krm-sops explain [FILE...]    say per document who can open it and which keys are at hand; needs no key
   krm-sops explain --policy     say what the operator allows, and where each line of it comes from
   krm-sops filestatus FILE      print {"encrypted":true} or {"encrypted":false}

@@ -1,4 +1,7 @@
-"""From key groups to the data key: in each group the first key that opens, then Shamir's shares put together."""
+"""From key groups to the data key: in each group the first key that opens, then Shamir's shares put together.
+
+And the way back: every key of a group around the share that is the group's.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ if TYPE_CHECKING:
 
     from krm_sops.credentials import Credentials
     from krm_sops.keys.base import MasterKey
-    from krm_sops.metadata import Metadata
+    from krm_sops.metadata import KeyGroup, Metadata
 
 ORDER = ("age", "pgp")
 """Which key types are tried first; the others follow in the document's order (sops' default)."""
@@ -167,3 +170,29 @@ def _asked_once(key: MasterKey, credentials: Credentials) -> bytes:
         return found
     assert isinstance(found, (WrongKey, KeyUnavailable))
     raise (WrongKey if isinstance(found, WrongKey) else KeyUnavailable)(found.message, hint=found.hint)
+
+
+def wrapped(key_groups: Sequence[KeyGroup], parts: Sequence[bytes], credentials: Credentials) -> list[KeyGroup]:
+    """The same key groups around another data key.  parts: the data key, or a share for each group.
+
+    Raises KeyUnavailable (exit 1) with each key that failed: a document that some of its keys do not open is none.
+    """
+    found: list[KeyGroup] = []
+    failed: list[str] = []
+    hints: list[str] = []
+    for group, part in zip(key_groups, parts, strict=True):
+        if not group:
+            failed.append("empty key group provided")
+        done: KeyGroup = []
+        for key in group:
+            try:
+                done.append(key.wrap(part, credentials))
+            except KeyUnavailable as error:
+                failed.append(f"failed to encrypt new data key with master key {shown(key.identity)!r}: {error}")
+                hints.append(error.hint)
+        found.append(done)
+    if failed:
+        failure = KeyUnavailable(f"could not generate data key: {'; '.join(failed)}", hint=next(filter(None, hints), ""))
+        failure.exit_status = 1
+        raise failure
+    return found

@@ -250,16 +250,21 @@ def encrypted_file(
 
     Raises AlreadyEncrypted (exit 203), InputError (exit 23), StoreError (exit 4: the format cannot hold this).
     """
-    if any(store.is_reserved(key) for key in branches[0].keys()):  # noqa: SIM118 (comments are no keys)
-        raise AlreadyEncrypted(
-            "the file is encrypted already: it has metadata of sops at its top",
-            hint="edit it with `edit`, or rename that key if it is none of sops",
-        )
+    refuse_encrypted(branches, store)
     try:
         return _settled(branches, metadata, data_key, store, now, indent, carried)
     except StoreError as error:
         error.exit_status = 4
         raise
+
+
+def refuse_encrypted(branches: list[Branch], store: Store) -> None:
+    """Raises AlreadyEncrypted for what has metadata, or something in their place."""
+    if any(store.is_reserved(key) for key in branches[0].keys()):  # noqa: SIM118 (comments are no keys)
+        raise AlreadyEncrypted(
+            "the file is encrypted already: it has metadata of sops at its top",
+            hint="edit it with `edit`, or rename that key if it is none of sops",
+        )
 
 
 def _settled(

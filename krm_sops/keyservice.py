@@ -13,16 +13,19 @@ Source: getsops/sops 3.13, keyservice/keyservice.proto; grpc/grpc, doc/PROTOCOL-
 from __future__ import annotations
 
 from krm_sops.errors import ConfigError, KeyUnavailable, WrongKey, shown
+from krm_sops.keys.wrapped import with_enc
 from krm_sops.tree import to_bytes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from socket import socket
-    from typing import Any
+    from typing import Any, TypeVar
 
     from krm_sops.credentials import Credentials
     from krm_sops.keys.base import MasterKey
+
+    T = TypeVar("T")
 
 CONNECT_SECONDS = 10.0
 ANSWER_SECONDS = 120.0
@@ -151,17 +154,28 @@ class _ServedKey:
     def enc(self) -> str:
         return self._key.enc
 
+    def wrap(self, part: bytes, credentials: Credentials) -> MasterKey:
+        """The key itself, around `part`. See keys/base.py."""
+        return self._first(
+            lambda: self._key.wrap(part, credentials),
+            lambda service: with_enc(self._key, service.encrypt(self._key, part)),
+        )
+
     def unwrap(self, credentials: Credentials) -> bytes:
         """See keys/base.py."""
+        return self._first(lambda: self._key.unwrap(credentials), lambda service: service.decrypt(self._key))
+
+    def _first(self, here: Callable[[], T], there: Callable[[KeyService], T]) -> T:
+        """What is done here, or by the first service that can."""
         failed: list[WrongKey | KeyUnavailable] = []
         if self._local:
             try:
-                return self._key.unwrap(credentials)
+                return here()
             except (WrongKey, KeyUnavailable) as error:
                 failed.append(error)
         for service in self._services:
             try:
-                return service.decrypt(self._key)
+                return there(service)
             except KeyUnavailable as error:
                 failed.append(error)
         if not failed:
