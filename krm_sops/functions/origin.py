@@ -55,7 +55,7 @@ class Origins:
         self.folder = folder
         self.read = read
         self.limits = limits
-        self._known: dict[str, list[_Group]] = {}
+        self._known: dict[str, dict[object, _Group]] = {}
 
     def verify(
         self, item: Item, branch: Branch, opened: Opened, metadata: Metadata, data_key: DataKey
@@ -70,12 +70,11 @@ class Origins:
             return None
         wanted = _unordered(block)
         for path in self._candidates(item):
-            for group in self._groups(path, metadata.mac):
-                if group.block == wanted:
-                    for there in group.verified(metadata, data_key):
-                        differences = here.differences(there)
-                        if differences is not None:
-                            return Origin(path, differences)
+            group = self._groups(path, metadata.mac).get(wanted)
+            for there in group.verified(metadata, data_key) if group else ():
+                differences = here.differences(there)
+                if differences is not None:
+                    return Origin(path, differences)
         return None
 
     def _candidates(self, item: Item) -> Iterator[str]:
@@ -103,19 +102,16 @@ class Origins:
         root = _normal(self.root)
         return "/".join(parts[len(root) :]) if parts[: len(root)] == root and ".." not in parts else None
 
-    def _groups(self, path: str, mac: str) -> list[_Group]:
-        """The documents of a file; none where it cannot be the one, as it does not hold the text of the MAC."""
+    def _groups(self, path: str, mac: str) -> dict[object, _Group]:
+        """What a file holds, by ``sops`` block; nothing where it cannot be the one: it must hold the MAC's text."""
         if path not in self._known:
             try:
                 raw = self.read(path)
+                if mac.encode("utf-8", "surrogateescape") not in raw:
+                    return {}
+                self._known[path] = _grouped(self._parse(path, raw.decode()))
             except (OSError, ValueError, KrmSopsError):
-                return []
-            if mac.encode("utf-8", "surrogateescape") not in raw:
-                return []
-            try:
-                self._known[path] = _Group.all_of(self._parse(path, raw.decode()))
-            except (ValueError, KrmSopsError):
-                self._known[path] = []
+                self._known[path] = {}
         return self._known[path]
 
     def _parse(self, path: str, text: str) -> list[Branch]:
@@ -159,30 +155,24 @@ def _origin_path(annotation: str) -> str:
     return "/".join(part for part in _normal(path) if part != "..")
 
 
+def _grouped(documents: list[Branch]) -> dict[object, _Group]:
+    groups: dict[object, _Group] = {}
+    for document in documents:
+        blocks = [entry.value for entry in document.entries if entry.key == "sops"]
+        if len(blocks) == 1:
+            group = groups.setdefault(_unordered(blocks[0]), _Group())
+            group.documents.append(Branch(entry for entry in document.entries if entry.key != "sops"))
+    return groups
+
+
 class _Group:
     """The documents of a file that have one ``sops`` block: one MAC covers them all."""
 
-    __slots__ = ("_verified", "block", "documents")
+    __slots__ = ("_verified", "documents")
 
-    def __init__(self, block: object) -> None:
-        self.block = block
+    def __init__(self) -> None:
         self.documents: list[Branch] = []
         self._verified: list[_Contents] | None = None
-
-    @classmethod
-    def all_of(cls, documents: list[Branch]) -> list[_Group]:
-        groups: list[_Group] = []
-        for document in documents:
-            blocks = [entry.value for entry in document.entries if entry.key == "sops"]
-            if len(blocks) != 1:
-                continue
-            block = _unordered(blocks[0])
-            group = next((group for group in groups if group.block == block), None)
-            if group is None:
-                group = cls(block)
-                groups.append(group)
-            group.documents.append(Branch(entry for entry in document.entries if entry.key != "sops"))
-        return groups
 
     def verified(self, metadata: Metadata, data_key: DataKey) -> list[_Contents]:
         """What each document holds; nothing where the MAC does not verify as they stand, in their order."""
@@ -271,11 +261,11 @@ def _comparable(leaf: Leaf) -> tuple[str, object]:
 
 
 def _unordered(node: Node) -> object:
-    """For comparison: mappings without their order, nothing of comments."""
+    """To compare and look up: mappings without their order, nothing of comments."""
     if isinstance(node, Branch):
         entries = [entry for entry in node.entries if not isinstance(entry.key, Comment)]
-        return "map", {str(entry.key): _unordered(entry.value) for entry in entries}, len(entries)
+        return frozenset((str(entry.key), _unordered(entry.value)) for entry in entries), len(entries)
     if isinstance(node, list):
-        return [_unordered(element) for element in node if not isinstance(element, Comment)]
+        return tuple(_unordered(element) for element in node if not isinstance(element, Comment))
     assert not isinstance(node, Comment)
     return _comparable(node)
