@@ -37,6 +37,8 @@ class AgeKey:
     section: ClassVar[str] = "age"
     entry_names: ClassVar[tuple[str, ...]] = (".agekey", ".sshkey")
     flag: ClassVar[str] = "age"
+    letter: ClassVar[str] = "a"
+    flag_help: ClassVar[str] = "age recipients: age1…, ssh-ed25519 …, ssh-rsa …"
     variable: ClassVar[str] = "SOPS_AGE_RECIPIENTS"
     rule_field: ClassVar[str] = "age"
     group_field: ClassVar[str] = "age"

@@ -29,6 +29,8 @@ class AwsKmsKey:
     section: ClassVar[str] = "kms"
     entry_names: ClassVar[tuple[str, ...]] = ("sops.aws-kms",)
     flag: ClassVar[str] = "kms"
+    letter: ClassVar[str] = "k"
+    flag_help: ClassVar[str] = "ARNs of AWS KMS keys; ARN+ROLE names a role to assume first"
     variable: ClassVar[str] = "SOPS_KMS_ARN"
     rule_field: ClassVar[str] = "kms"
     group_field: ClassVar[str] = "kms"

@@ -49,6 +49,8 @@ class AzureKeyVaultKey:
     section: ClassVar[str] = "azure_kv"
     entry_names: ClassVar[tuple[str, ...]] = ("sops.azure-kv",)
     flag: ClassVar[str] = "azure-kv"
+    letter: ClassVar[str] = ""
+    flag_help: ClassVar[str] = "keys of Azure Key Vault: https://VAULT/keys/NAME/VERSION"
     variable: ClassVar[str] = "SOPS_AZURE_KEYVAULT_URLS"
     rule_field: ClassVar[str] = "azure_keyvault"
     group_field: ClassVar[str] = "azure_keyvault"

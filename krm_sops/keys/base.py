@@ -18,6 +18,10 @@ class MasterKey(Protocol):
     """Which entries of a key Secret or key folder are its keys: suffixes ("*.agekey" is ".agekey") or whole names."""
     flag: ClassVar[str]
     """The command line's flag for a list of such keys, without its dashes; the flags to add and remove end in it."""
+    letter: ClassVar[str]
+    """The flag in one letter, or ""."""
+    flag_help: ClassVar[str]
+    """What the list holds, for people; half a line."""
     variable: ClassVar[str]
     """The environment variable that stands in for the flag."""
     rule_field: ClassVar[str]

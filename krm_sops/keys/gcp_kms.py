@@ -39,6 +39,8 @@ class GcpKmsKey:
     section: ClassVar[str] = "gcp_kms"
     entry_names: ClassVar[tuple[str, ...]] = ("sops.gcp-kms",)
     flag: ClassVar[str] = "gcp-kms"
+    letter: ClassVar[str] = ""
+    flag_help: ClassVar[str] = "resource ids of Google Cloud KMS: projects/…/cryptoKeys/NAME"
     variable: ClassVar[str] = "SOPS_GCP_KMS_IDS"
     rule_field: ClassVar[str] = "gcp_kms"
     group_field: ClassVar[str] = "gcp_kms"

@@ -52,6 +52,8 @@ class VaultKey:
     section: ClassVar[str] = "hc_vault"
     entry_names: ClassVar[tuple[str, ...]] = ("sops.vault-token",)
     flag: ClassVar[str] = "hc-vault-transit"
+    letter: ClassVar[str] = ""
+    flag_help: ClassVar[str] = "keys of Vault's transit engine: https://HOST:PORT/v1/transit/keys/NAME"
     variable: ClassVar[str] = "SOPS_VAULT_URIS"
     rule_field: ClassVar[str] = "hc_vault_transit_uri"
     group_field: ClassVar[str] = "hc_vault"

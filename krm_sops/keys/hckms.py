@@ -38,6 +38,8 @@ class HuaweiKmsKey:
     section: ClassVar[str] = "hckms"
     entry_names: ClassVar[tuple[str, ...]] = ()
     flag: ClassVar[str] = "hckms"
+    letter: ClassVar[str] = ""
+    flag_help: ClassVar[str] = "keys of Huawei Cloud KMS: region:uuid"
     variable: ClassVar[str] = "SOPS_HUAWEICLOUD_KMS_IDS"
     rule_field: ClassVar[str] = "hckms"
     group_field: ClassVar[str] = "hckms"

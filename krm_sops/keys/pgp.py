@@ -39,6 +39,8 @@ class PgpKey:
     section: ClassVar[str] = "pgp"
     entry_names: ClassVar[tuple[str, ...]] = (".asc",)
     flag: ClassVar[str] = "pgp"
+    letter: ClassVar[str] = "p"
+    flag_help: ClassVar[str] = "fingerprints of OpenPGP keys, whose public keys are in gpg's keyring or a --key-file"
     variable: ClassVar[str] = "SOPS_PGP_FP"
     rule_field: ClassVar[str] = "pgp"
     group_field: ClassVar[str] = "pgp"

@@ -26,26 +26,32 @@ THRESHOLD = "shamir-secret-sharing-threshold"
 _SELECTION_FLAGS = {rule: rule.replace("_", "-") for rule in RULES}
 
 
-def flags() -> dict[str, str]:
-    keys = [KEY_TYPES[section].flag for section in KEY_TYPES]
-    values = (*keys, "aws-profile", "encryption-context", *_SELECTION_FLAGS.values(), THRESHOLD, "config")
-    return {**dict.fromkeys(values, VALUE), "mac-only-encrypted": SWITCH}
+_KEY_TYPES = [KEY_TYPES[section] for section in reversed(list(KEY_TYPES))]
+FLAGS = {
+    **{key_type.flag: VALUE for key_type in _KEY_TYPES},
+    **dict.fromkeys(("aws-profile", "encryption-context", *_SELECTION_FLAGS.values(), THRESHOLD, "config"), VALUE),
+    "mac-only-encrypted": SWITCH,
+}
+ALIASES = {key_type.letter: key_type.flag for key_type in _KEY_TYPES if key_type.letter}
 
 
-ALIASES = {"a": "age", "p": "pgp", "k": "kms"}
-HELP = """\
-  -a, --age LIST         age recipients, as a comma list: age1…, ssh-ed25519 …, ssh-rsa …
-  -p, --pgp LIST         fingerprints of OpenPGP keys; their public keys come from gpg's keyring or --key-file
-  -k, --kms LIST         ARNs of AWS KMS keys; ARN+ROLE names a role to assume first
-  --aws-profile NAME     the profile of AWS for them
-  --encryption-context C the encryption context of --kms: name:value,name:value
-  --gcp-kms LIST         resource ids of Google Cloud KMS
-  --azure-kv LIST        keys of Azure Key Vault: https://VAULT/keys/NAME/VERSION
-  --hc-vault-transit L   keys of Vault's transit engine: https://HOST:PORT/v1/transit/keys/NAME
-  --hckms LIST           keys of Huawei Cloud KMS: region:uuid
-                         Instead of a flag: SOPS_AGE_RECIPIENTS, SOPS_PGP_FP, SOPS_KMS_ARN, SOPS_GCP_KMS_IDS,
-                         SOPS_AZURE_KEYVAULT_URLS, SOPS_VAULT_URIS, SOPS_HUAWEICLOUD_KMS_IDS. Any of these takes
-                         the place of all keys of .sops.yaml
+def _key_help() -> str:
+    from textwrap import fill
+
+    lines = []
+    for key_type in _KEY_TYPES:
+        flag = f"--{key_type.flag}" if not key_type.letter else f"-{key_type.letter}, --{key_type.flag}"
+        value = "LIST" if len(flag) < 17 else "L"
+        lines.append(f"  {f'{flag} {value}':23}{key_type.flag_help}")
+    variables = ", ".join(key_type.variable for key_type in _KEY_TYPES)
+    text = f"Instead of these: {variables}. Any of them takes the place of all keys of .sops.yaml"
+    return "\n".join([*lines, fill(text, 115, initial_indent=" " * 25, subsequent_indent=" " * 25)])
+
+
+HELP = f"""\
+{_key_help()}
+  --aws-profile NAME     the profile of AWS for the keys of --kms
+  --encryption-context C their encryption context: name:value,name:value
   --config FILE          that file instead of the nearest .sops.yaml, from the working folder upward; also SOPS_CONFIG
   --encrypted-regex RE   encrypt only values below a key that matches
   --unencrypted-regex RE encrypt all values but those

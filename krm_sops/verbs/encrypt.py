@@ -44,7 +44,7 @@ FLAGS = {
     "filename-override": VALUE,
     "indent": VALUE,
     "help": SWITCH,
-    **creation.flags(),
+    **creation.FLAGS,
     **KEY_FLAGS,
     **keys.SERVICE_FLAGS,
 }
