@@ -6,7 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from krm_sops.errors import InputError, LimitError
+from krm_sops.errors import InputError, LimitError, StoreError
+from krm_sops.metadata import Metadata
+from krm_sops.selection import Selection
 from krm_sops.stores import STORES, format_for_path
 from krm_sops.tree import Branch
 from tests.unit.store_vectors import FOLDER
@@ -30,6 +32,7 @@ def encrypted(name: str) -> bytes:
 def try_read(name: str, raw: bytes) -> list[Branch] | None:
     """What is read, None where it is refused. Anything but the two allowed kinds of refusal fails the test."""
     try:
+        STORES[name].read_plain(raw)
         return STORES[name].read(raw)[0]
     except (InputError, LimitError):
         return None
@@ -63,6 +66,28 @@ def test_metadata_arrives_as_a_nested_branch_and_leaves_no_trace(name: str) -> N
     assert enc.startswith("-----BEGIN AGE ENCRYPTED FILE-----\n")
     for branch in branches:
         assert not [entry for entry in branch.entries if isinstance(entry.key, str) and entry.key.startswith("sops")]
+
+
+@every_store
+def test_an_encrypted_document_is_written_as_sops_wrote_it(name: str) -> None:
+    branches, block = STORES[name].read(encrypted(name))
+    assert block is not None
+    metadata = Metadata.from_branch(block, 100)
+    if name == "binary":
+        metadata.selection = Selection("", "")  # sops stores no rule in a new file, and assumes one in an old file
+    assert STORES[name].write_encrypted(branches, metadata.to_branch()) == encrypted(name)
+
+
+@every_store
+def test_metadata_in_a_plain_file_are_entries_like_others(name: str) -> None:
+    """What is to be encrypted keeps them, so that they can be refused."""
+    branch = STORES[name].read_plain(encrypted(name))[0]
+    if name == "binary":
+        assert branch.keys() == ["data"]
+        return
+    assert any(map(STORES[name].is_reserved, branch.keys()))
+    with pytest.raises(StoreError, match="reserved"):
+        STORES[name].write_encrypted([branch], Branch())
 
 
 @every_store
