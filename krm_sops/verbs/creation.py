@@ -55,10 +55,12 @@ HELP = f"""\
   --config FILE          that file instead of the nearest .sops.yaml, from the working folder upward; also SOPS_CONFIG
   --encrypted-regex RE   encrypt only values below a key that matches
   --unencrypted-regex RE encrypt all values but those
-  --encrypted-suffix S, --unencrypted-suffix S
-                         the same by the end of the key; without any rule, _unencrypted
-  --encrypted-comment-regex RE, --unencrypted-comment-regex RE
-                         the same by the comments before a key
+  --encrypted-suffix S   encrypt only values below a key that ends so
+  --unencrypted-suffix S encrypt all values but those; without any rule, S is _unencrypted
+  --encrypted-comment-regex RE
+                         encrypt only values behind a comment that matches
+  --unencrypted-comment-regex RE
+                         encrypt all values but those
   --mac-only-encrypted   let the MAC cover encrypted values only
   --shamir-secret-sharing-threshold N
                          how many key groups open the document, where .sops.yaml has several
