@@ -10,6 +10,7 @@ from krm_sops.registry import Registry
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Protocol
 
     from krm_sops.host import Host
     from krm_sops.krm.item import Item
@@ -18,12 +19,29 @@ if TYPE_CHECKING:
     from krm_sops.policy import Flags, Policy
     from krm_sops.tree import Branch
 
-    Function = Callable[[ResourceList, Host, Policy | None], "Answer"]
+    class Given(Protocol):
+        """What a function is given: a ResourceList, or a Stream in legacy mode. Named there as here."""
+
+        limits: Limits
+
+        @property
+        def config(self) -> Item | None: ...
+        def encrypted(self) -> list[Item]: ...
+        def holding(self, text: bytes) -> list[Item]: ...
+        def named(self, name: str) -> list[Item]: ...
+        def of_kind(self, kind: str) -> list[Item]: ...
+
+    Function = Callable[[Given, Host, Policy | None], "Answer"]
 
 FUNCTIONS: Registry[Function] = Registry(
     SopsDecrypt="krm_sops.functions.decrypt:run",
+    SopsGenerator="krm_sops.functions.generate:run",
+    ksops="krm_sops.functions.generate:run",
+    SopsSecretGenerator="krm_sops.functions.generate:run",
 )
 """By the kind of the functionConfig."""
+GENERATORS = ("SopsGenerator", "ksops", "SopsSecretGenerator")
+"""Those that make objects of files, and need no items."""
 GROUP_VERSION = "krm-sops.dev/v1alpha1"
 _GROUP_VERSIONS = {"ksops": "viaduct.ai/v1", "SopsSecretGenerator": "goabout.com/v1beta1"}
 """Of the kinds that are not our own."""
@@ -52,6 +70,10 @@ class FunctionError(KrmSopsError):
         self.answer = answer
 
 
+class PolicyNeeded(Exception):
+    """Raised by a function that got no policy, and found something to open after all: ask it again with one."""
+
+
 def function_for(config: Item | None) -> Function:
     """Raises ConfigError for a kind that is none of ours."""
     kind = config.kind if config else ""
@@ -75,11 +97,11 @@ def run(raw: bytes, host: Host, limits: Limits, flags: Flags | None = None) -> t
     Raises ResourceListError, LimitError, PolicyError where there is no list to answer in.
     """
     policy: Policy | None = None
-    exact = False
+    exact = is_needed = False
     while True:
         try:
             given = ResourceList(raw, policy.limits if policy else limits, exact=exact)
-            if policy is None and given.encrypted():
+            if policy is None and (is_needed or given.encrypted()):
                 try:
                     policy = _policy(host, limits, flags)
                 except PolicyError as error:
@@ -89,6 +111,8 @@ def run(raw: bytes, host: Host, limits: Limits, flags: Flags | None = None) -> t
             return _run(given, host, policy)
         except NotPlainError:
             exact = True
+        except PolicyNeeded:
+            is_needed = True
         except LimitError:
             if policy is not None:
                 raise
@@ -105,7 +129,7 @@ def _policy(host: Host, limits: Limits, flags: Flags | None) -> Policy:
 
 def _run(given: ResourceList, host: Host, policy: Policy | PolicyError | None) -> tuple[bytes, list[Result], int]:
     """policy: None where nothing is encrypted; the error where there is one that cannot be used."""
-    if given.config is None and policy is None and not given.holding(b"ENC[AES256_GCM,"):
+    if given.config is None and policy is None and not (given.holding(b"ENC[AES256_GCM,") or given.of_kind("Secret")):
         return given.raw, [], 0  # nothing to do, so nothing more is imported
     answer = Answer()
     try:

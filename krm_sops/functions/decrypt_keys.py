@@ -15,13 +15,12 @@ from krm_sops.tree import Branch, to_bytes
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from krm_sops.credentials import KeyEntry
-    from krm_sops.functions import Answer
+    from krm_sops.functions import Answer, Given
     from krm_sops.functions.decrypt import Options
     from krm_sops.functions.proofs import Proofs
     from krm_sops.host import Host
     from krm_sops.krm.config import Fields
     from krm_sops.krm.item import Item
-    from krm_sops.krm.resourcelist import ResourceList
     from krm_sops.policy import Policy
     from krm_sops.tree import Node
 
@@ -33,7 +32,7 @@ class Keys:
     """
 
     def __init__(
-        self, given: ResourceList, host: Host, policy: Policy, options: Options, secrets: list[Item], answer: Answer
+        self, given: Given, host: Host, policy: Policy, options: Options, secrets: list[Item], answer: Answer
     ) -> None:
         self.given = given
         self.host = host

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from krm_sops.datakey import recover
 from krm_sops.document import EncryptedDocument
-from krm_sops.errors import ConfigError, KrmSopsError, LimitError, NoMetadata, shown
+from krm_sops.errors import ConfigError, KrmSopsError, LimitError, NoMetadata, StoreError, shown
 from krm_sops.metadata import Metadata
 from krm_sops.roots import read_below, relative
 from krm_sops.stores import STORES, format_for_path
@@ -93,12 +93,17 @@ class EncryptedFile:
         """The plain file, byte for byte as sops writes it. Raises as `decrypt` does."""
         plain = self.decrypt(credentials)
         try:
-            return STORES[self.format].write_plain(plain)
+            return self.written(plain)
         except KrmSopsError as error:
             raise in_file(error, self.path) from None
+
+    def written(self, plain: list[Branch]) -> bytes:
+        """What `decrypt` gave as a file of the same format. Raises StoreError."""
+        try:
+            return STORES[self.format].write_plain(plain)
         except UnicodeEncodeError:
             pass  # an exception that is raised above would carry the plaintext along
-        raise ConfigError(f"{shown(self.path)}: it holds bytes that a {self.format} file cannot")
+        raise StoreError(f"it holds bytes that a file of the format {self.format} cannot")
 
 
 def in_file(error: KrmSopsError, path: str) -> KrmSopsError:

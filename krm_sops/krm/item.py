@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from krm_sops.errors import InputError, shown
-from krm_sops.tree import Branch
+from krm_sops.tree import Branch, Comment
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -344,9 +344,8 @@ def refuse_duplicates(node: Node) -> None:
         for element in node:
             refuse_duplicates(element)
     elif isinstance(node, Branch):
-        keys = {entry.key for entry in node.entries}
-        if len(keys) < len(node.entries):
-            names = [entry.key for entry in node.entries]
+        names = [entry.key for entry in node.entries if not isinstance(entry.key, Comment)]
+        if len(set(names)) < len(names):
             twice = next(key for key in names if names.count(key) > 1)
             raise InputError(f"the key {shown(twice, 60)!r} occurs twice")
         for entry in node.entries:
