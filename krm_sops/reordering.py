@@ -36,6 +36,7 @@ _STEP_BYTES = 64
 _ENTRY_BYTES = 16
 """What one more piece of input costs beside its bytes, and one more entry of an order."""
 _MOST_CHOICES = 100
+"""Mappings after these have the most plausible order only."""
 
 _LABELS = ("name", "instance", "version", "component", "part-of", "managed-by")
 _LABEL_ORDER = ("app", *(f"app.kubernetes.io/{name}" for name in _LABELS))
@@ -151,13 +152,13 @@ class _Plan:
             if blocks:
                 keys.append(str(entry.key))
                 entries.append(blocks)
-        layouts = _layouts(keys)
-        if len(keys) < 2 or self.choices == _MOST_CHOICES or (not all_pinned and len(layouts) == 1):
-            return _joined([block for blocks in entries for block in blocks]), all_pinned
+        orders = [*([_by_words(keys)] if all_pinned else []), *_layouts(keys)]
+        if len(keys) < 2 or self.choices == _MOST_CHOICES or (not all_pinned and len(orders) == 1):
+            return _joined([block for at in orders[0] for block in entries[at]]), all_pinned
         self.choices += 1
         if all_pinned:
-            return [_Choice(entries, _moved([_by_words(keys), *layouts]), _factorial(len(keys)))], True
-        return [_Choice(entries, iter(layouts), len(layouts))], False
+            return [_Choice(entries, _moved(orders), _factorial(len(keys)))], True
+        return [_Choice(entries, iter(orders), len(orders))], False
 
 
 def _joined(blocks: list[Block]) -> list[Block]:

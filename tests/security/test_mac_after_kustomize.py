@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from krm_sops import functions
 from krm_sops.cipher import DataKey
 from krm_sops.document import EncryptedDocument
 from krm_sops.functions.origin import LARGEST, Origins
+from krm_sops.host import Host
 from krm_sops.krm.resourcelist import ResourceList
 from krm_sops.limits import FUNCTION
 from krm_sops.metadata import Metadata
+from krm_sops.policy import Flags
 from krm_sops.tree import Branch
 from tests.security import made
 
@@ -354,6 +357,28 @@ def test_without_git_nothing_above_the_working_folder_is_read(repository, monkey
     assert reasons(document) == [("info", IN_FILE)]
     (repository.root / ".git").rmdir()
     assert reasons(document) == [("warning", UNVERIFIABLE)]
+
+
+def test_the_operator_says_where_files_may_be_read(repository, monkeypatch):
+    """S1, S9"""
+    repository.write("secret.yaml", ENCRYPTED)
+    (repository.root / "inner").mkdir()
+    given = made.resource_list(sorted_(moved(origin="path: ../secret.yaml\n")), config=config()).encode()
+
+    def reason(policy: str, root: str = "") -> str:
+        flags = Flags()
+        flags.root = root
+        host = Host(env={}, files={"/etc/krm-sops/policy.yaml": policy.encode()})
+        return functions.run(given, host, FUNCTION, flags)[1][0].reason
+
+    monkeypatch.chdir(repository.root / "inner")
+    root = str(repository.root)
+    for allowed in (f"root: {root}\n", f"readableRoots: [{root}]\n"):
+        assert reason(allowed) == IN_FILE
+    for forbidden in (f"root: {root}/inner\n", f"root: {root}/other\n", f"readableRoots: [{root}/inner]\n"):
+        assert reason(forbidden) == UNVERIFIABLE
+    assert reason(f"root: {root}/inner\n", root) == IN_FILE
+    assert reason(f"root: {root}\n", f"{root}/inner") == UNVERIFIABLE
 
 
 def test_the_path_is_looked_for_around_the_working_folder(repository, monkeypatch):
