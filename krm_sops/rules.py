@@ -91,6 +91,17 @@ class Rules:
             hint=f"none of the {len(self._rules)} creation rules of {shown(self.path)} matches {shown(relative)}",
         )
 
+    def wanted(self, path: str) -> Mapping[str, str] | None:
+        """What of a file is to be encrypted, as fields of selection.RULES; None where no `path_regex` names it.
+
+        path: as for `rule_for`.  Raises ConfigError.
+        """
+        relative = path.removeprefix(f"{self._folder}/")
+        for rule in self._rules or ():
+            if rule.covers(relative):
+                return rule.selection() if rule.names_paths else None
+        return None
+
 
 class _CreationRule:
     def __init__(self, fields: _Fields) -> None:
@@ -111,12 +122,21 @@ class _CreationRule:
         except InputError as error:
             raise ConfigError(f"can not compile regexp: path_regex: {error.message}", hint=error.hint) from None
 
-    def resolved(self, context: Mapping[str, str]) -> Rule:
+    @property
+    def names_paths(self) -> bool:
+        return bool(self._path_regex)
+
+    def selection(self) -> dict[str, str]:
+        """Raises ConfigError for more than one rule of selection."""
         selection = {name: pattern for name, pattern in self._selection.items() if pattern}
         if len(selection) > 1:
             raise ConfigError(
                 f"error loading config: cannot use more than one of {', '.join(selection)} for the same rule"
             )
+        return selection
+
+    def resolved(self, context: Mapping[str, str]) -> Rule:
+        selection = self.selection()
         if self._groups:
             groups = [_keys_of(entries) for entries in self._groups]
         else:

@@ -17,6 +17,12 @@ class FileError(KrmSopsError):
         self.exit_status = exit_status
 
 
+def named(path: str) -> str:
+    """A file's name at the start of a line, where it must not look like a command to a CI system (``::add-mask::``)."""
+    name = shown(path)
+    return name if name[:1].isalnum() or name[:1] in "./_-" else f"./{name}"
+
+
 def read(path: str, missing: int = 100) -> bytes:
     """A file, or stdin for "-".  missing: the exit status where there is none. Raises FileError."""
     if path == "-":
