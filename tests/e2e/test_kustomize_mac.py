@@ -227,3 +227,50 @@ def test_another_kind_leaves_verified_or_not_at_all(build):
     assert done.returncode != 0
     assert "krm-sops: error: Database/prod/db: MAC mismatch" in done.stderr
     assert "plain-of" not in done.stdout + done.stderr
+
+
+BY_HAND = """\
+# who needs it
+apiVersion: v1
+kind: Secret
+metadata:
+    name: db # the name
+    labels:
+        app: shop
+        tier: database
+stringData:
+    # changes often
+    user: plain-of-user
+    password: plain-of-password # long
+    lines: |
+        plain-of-line
+        another
+type: Opaque
+---
+apiVersion: v1
+kind: Secret
+metadata:
+    name: other
+data:
+    z: cGxhaW4=
+    a: cGxhaW4=
+"""
+
+
+@pytest.mark.parametrize("only_encrypted", [False, True])
+def test_what_the_real_sops_encrypted_comments_and_documents_and_all(only_encrypted, build):
+    """S8, S9"""
+    build.clients.need("sops")
+    build.write({"plain.yaml": BY_HAND, "decrypt.yaml": ""})
+    rule = {"age": made.RECIPIENT, "encrypted_regex": "^(data|stringData)$", "mac_only_encrypted": only_encrypted}
+    build.write({".sops.yaml": made.yaml({"creation_rules": [rule]})})
+    done = build.clients.run("sops", "encrypt", "plain.yaml", cwd=build.root)
+    assert done.returncode == 0, done.stderr
+    assert "#ENC[" in done.stdout
+    build.write({"secret.yaml": done.stdout})
+    build.write({"kustomization.yaml": "resources: [secret.yaml]\nnamePrefix: eu-\n" + LISTED + ORIGINS})
+    assert build.verified() == IN_FILE
+    build.write({"kustomization.yaml": "resources: [secret.yaml]\nnamePrefix: eu-\n" + LISTED})
+    assert build.verified() == (REORDERED if only_encrypted else UNVERIFIED)
+    build.write({"kustomization.yaml": "resources: [secret.yaml]\n" + LISTED})
+    assert build.verified() == REORDERED
