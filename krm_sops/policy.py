@@ -32,6 +32,7 @@ class Flags:
         self.strict = False
         self.key_files: Sequence[str] = ()
         self.root = ""
+        self.mask = False
         self.limits: dict[str, int] = {}
 
 
@@ -41,6 +42,7 @@ class Policy:
     mac: the least mode.  ambient: the most.  usual_mac, usual_ambient: what holds where the config asks for nothing.
     key_files: the only keys, where there are any.  key_folder: what stands in for KRM_SOPS_KEY_DIR, or "".
     root: the folder below which files of a repository are read, or "" for the repository itself (`roots`).
+    mask: what is decrypted leaves as asterisks, and nothing that follows from it leaves either (S27).
     executables: None is nothing in a function and everything in the sops verbs.
     """
 
@@ -55,6 +57,7 @@ class Policy:
         self.key_sources: Sequence[str] | None = None
         self.key_folder = ""
         self.root = ""
+        self.mask = False
         self.readable_roots: Sequence[str] | None = None
         self.hosts: Sequence[Service] | None = None
         self.vaults: Sequence[str] | None = None
@@ -97,6 +100,7 @@ class Policy:
         if flags.root:
             self.root = flags.root
             self.origins["root"] = f"--root {flags.root}"
+        self.mask = flags.mask
         self.limits = self.limits.changed(flags.limits)
         for name in flags.limits:
             self.origins[f"limits.{name}"] = f"--limit {name}"
