@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     Leaf: TypeAlias = "Scalar | Comment"
 
 
+CIPHERTEXT = "ENC[AES256_GCM,"
+"""What every value that sops encrypted begins with."""
+
+
 class Comment:
     """text: what follows the comment character, untrimmed. inline: it stood at the end of a line with content."""
 

@@ -1,32 +1,38 @@
 """SopsDecrypt: every encrypted item becomes a plain one, or none does.
 
-What was encrypted is replaced where it stands and the ``sops`` block goes; nothing else of an item moves. Annotations
+What was encrypted is replaced where it stands and the ``sops`` block goes; nothing else of an item moves. Values of
+Secrets that are SOPS documents themselves become plain documents. Annotations
 that kpt and kustomize put on items while functions run were not there when the document was encrypted, so they are
 left aside (detached) while values and MAC are checked. They are never evidence of anything (S6).
 """
 
 from __future__ import annotations
 
-from krm_sops.errors import ConfigError, KrmSopsError, PolicyError, shown
-from krm_sops.functions import Answer, FunctionError
+from krm_sops.errors import ConfigError, KrmSopsError, LimitError, PolicyError, shown
+from krm_sops.functions import Answer, FunctionError, PolicyNeeded
 from krm_sops.krm.config import AMBIENT, MAC_MODES, Fields, Selector, from_kustomize
 from krm_sops.krm.item import LOCAL_CONFIG, PACKAGE_PATH
 from krm_sops.krm.results import Result
-from krm_sops.tree import Branch, leaves
+from krm_sops.tree import CIPHERTEXT, Branch
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from krm_sops.credentials import Credentials
+    from krm_sops.functions import Given
     from krm_sops.functions.decrypt_keys import Keys
+    from krm_sops.functions.embedded import Embedded
     from krm_sops.host import Host
     from krm_sops.krm.item import Item
-    from krm_sops.krm.resourcelist import ResourceList
     from krm_sops.policy import Policy
     from krm_sops.tree import Node
 
 _OPT_OUTS = ("kustomize.toolkit.fluxcd.io/decrypt", "krm-sops.dev/decrypt")
-_SPEC = ("decryption", "keys", "mac", "ambient", "strict", "selectors", "exclude", "allowPlaintext")
-_NOT_YET = ("include", "keepOriginal", "needsHash")
+_SPEC = (
+    *("decryption", "keys", "mac", "ambient", "strict", "selectors", "exclude", "allowPlaintext", "include"),
+    "needsHash",
+)
+_NOT_YET = ("keepOriginal",)
+_INCLUDE = ("configMaps", "sopsSecrets")
 
 
 class InPlaceError(PolicyError):
@@ -47,6 +53,8 @@ class Options:
         self.keys: list[Fields] = []
         self.selectors: list[Selector] = []
         self.exclude: list[Selector] = []
+        self.include: list[str] = []
+        self.needs_hash = False
         self.kustomize = from_kustomize(config)
         if config is None or config.kind == "Secret":
             return
@@ -64,6 +72,12 @@ class Options:
         self.hand_in(spec)
         self.selectors = Selector.all_of(spec, "selectors")
         self.exclude = Selector.all_of(spec, "exclude")
+        self.include = spec.names("include") if spec.has("include") else []
+        for name in self.include:
+            if name not in _INCLUDE:
+                allowed = ", ".join(_INCLUDE)
+                raise ConfigError(f"spec.include has {shown(name, 60)!r}; allowed: {allowed}", path=("spec", "include"))
+        self.needs_hash = spec.flag("needsHash")
 
     def hand_in(self, spec: Fields) -> None:
         """The keys that a spec names: its `decryption` and `keys`."""
@@ -89,6 +103,10 @@ class Options:
             return False
         return not any(selector.matches(item) for selector in self.exclude)
 
+    def expands(self, item: Item) -> bool:
+        """Whether Secrets take the item's place."""
+        return "sopsSecrets" in self.include and _is_sops_secret(item)
+
     def names_namespace_of(self, item: Item) -> bool:
         """Whether a selector that names a namespace matches the item; one that names none stays in the config's own."""
         return any("namespace" in selector.texts and selector.matches(item) for selector in self.selectors)
@@ -108,7 +126,7 @@ class Options:
         return refused
 
 
-def run(given: ResourceList, host: Host, policy: Policy | None) -> Answer:
+def run(given: Given, host: Host, policy: Policy | None) -> Answer:
     """Decrypt in place. Raises FunctionError with everything that is wrong, ConfigError.
 
     policy: None where nothing is encrypted.
@@ -119,20 +137,33 @@ def run(given: ResourceList, host: Host, policy: Policy | None) -> Answer:
     answer.keys_in_config = config is not None and (
         config.kind == "Secret" or any(key.has("value") for key in options.keys)
     )
+    if options.needs_hash and not options.kustomize:
+        raise ConfigError(
+            "spec.needsHash: only kustomize adds the hash suffix, and it does not run this function",
+            hint="leave it out here; under kustomize the config carries the annotation config.kubernetes.io/function",
+            path=("spec", "needsHash"),
+        )
     secrets = key_secrets(given, options, answer)
     refused: list[PolicyError] = options.obey(policy) if policy else []
-    wanted = [item for item in given.encrypted() if item not in answer.key_items and options.wants(item)]
+    wanted = [item for item in given.encrypted() if _may_change(item, options, answer)]
+    wanted = _without_sops_secrets(wanted, options, answer)
+    values = _inside_of_values(given, options, answer, is_final=policy is not None)
+    wanted += values
     todo = [item for item in wanted if _may_open(item, options, secrets)]
-    _tell_left([item for item in wanted if item not in todo], options, answer)
-    _tell_lost(given, answer)
+    if len(todo) < len(wanted):
+        from krm_sops.functions.leftovers import tell_other_namespace
+
+        tell_other_namespace([item for item in wanted if item not in todo], options.namespace, answer)
+    _tell_lost(given, options, answer)
     if todo:
-        assert policy is not None
+        if policy is None:
+            raise PolicyNeeded
         from krm_sops.functions.decrypt_keys import Keys
 
         keys = Keys(given, host, policy, options, secrets, answer)
         refused += keys.refused()
         if not refused:
-            _decrypt_all(todo, keys, options, answer)
+            _decrypt_all(todo, values, keys, options, answer)
     elif options.kustomize:
         _refuse_generator(given)
     answer.results += [Result.of(error, config) for error in refused]
@@ -152,7 +183,7 @@ def run(given: ResourceList, host: Host, policy: Policy | None) -> Answer:
     return answer
 
 
-def key_secrets(given: ResourceList, options: Options, answer: Answer) -> list[Item]:
+def key_secrets(given: Given, options: Options, answer: Answer) -> list[Item]:
     """The Secrets that `secretRef` names; as key items also the functionConfig's own file."""
     config = given.config
     if config is None:
@@ -190,7 +221,82 @@ def _may_open(item: Item, options: Options, secrets: list[Item]) -> bool:
     return item.namespace in moved and _was_in(item, namespace)
 
 
-def _decrypt_all(todo: list[Item], keys: Keys, options: Options, answer: Answer) -> None:
+def _may_change(item: Item, options: Options, answer: Answer) -> bool:
+    return item not in answer.key_items and options.wants(item)
+
+
+def _without_sops_secrets(wanted: list[Item], options: Options, answer: Answer) -> list[Item]:
+    """The custom resources SopsSecret are their operators' to decrypt, unless `include` names them."""
+    kept = [] if "sopsSecrets" in options.include else [item for item in wanted if _is_sops_secret(item)]
+    if not kept:
+        return wanted
+    from krm_sops.functions.leftovers import tell_not_included
+
+    for item in kept:
+        tell_not_included(item, "stays encrypted, for its operator", "sopsSecrets", answer)
+    return [item for item in wanted if item not in kept]
+
+
+def _is_sops_secret(item: Item) -> bool:
+    if not item.kind.endswith("SopsSecret"):
+        return False
+    from krm_sops.functions.expand import is_sops_secret
+
+    return is_sops_secret(item.branch)
+
+
+def _inside_of_values(given: Given, options: Options, answer: Answer, *, is_final: bool) -> dict[Item, list[Embedded]]:
+    """The items that hold documents inside of their values. An item that is encrypted itself is opened as that only.
+
+    is_final: the limits are the operator's. Raises LimitError where they are not.
+    """
+    kinds = ("Secret", "ConfigMap") if "configMaps" in options.include else ("Secret",)
+    holders = [item for kind in kinds for item in given.of_kind(kind) if item.branch.number("sops") is None]
+    holders = [item for item in holders if _may_change(item, options, answer)]
+    if not holders:
+        return {}
+    from krm_sops.functions.embedded import Search
+
+    search = Search(given.limits)
+    found: dict[Item, list[Embedded]] = {}
+    for item in holders:
+        try:
+            documents = search.inside(item)
+        except LimitError as error:
+            if not is_final:
+                raise
+            answer.results.append(Result.of(error, item))
+            break
+        if documents:
+            found[item] = documents
+    if search.lost:
+        from krm_sops.functions.leftovers import tell_unreadable
+
+        tell_unreadable(search.lost, answer)
+    return found
+
+
+def _tell_lost(given: Given, options: Options, answer: Answer) -> None:
+    lost = [item for item in given.holding(CIPHERTEXT.encode()) if item.branch.number("sops") is None]
+    if not lost:
+        return
+    from krm_sops.functions.leftovers import tell_lost, tell_not_included
+
+    tell_lost(lost, answer)
+    maps = [item for item in lost if item.kind == "ConfigMap" and _may_change(item, options, answer)]
+    if maps and "configMaps" not in options.include:
+        from krm_sops.functions.embedded import Search
+
+        search = Search(given.limits)
+        for item in maps:
+            if search.inside(item):
+                tell_not_included(item, "values that are encrypted documents stay encrypted", "configMaps", answer)
+
+
+def _decrypt_all(
+    todo: list[Item], values: dict[Item, list[Embedded]], keys: Keys, options: Options, answer: Answer
+) -> None:
+    """values: for those of the items that are not encrypted themselves, the documents inside of them."""
     from krm_sops.functions.decrypt_item import Opening, decrypt_group
     from krm_sops.functions.regroup import groups
 
@@ -204,7 +310,7 @@ def _decrypt_all(todo: list[Item], keys: Keys, options: Options, answer: Answer)
         if in_place:
             answer.results.append(Result.of(_in_place(), in_place[0]))
             return
-    _open_ahead(todo, credentials, keys.limits.key_entries)
+    _open_ahead([block for item in todo for block in _blocks(item, values)], credentials, keys.limits.key_entries)
     opening = Opening(credentials, options, answer, keys.limits, keys.proofs)
     wanted = set(todo)
     for group in groups(keys.given.encrypted()):
@@ -214,18 +320,29 @@ def _decrypt_all(todo: list[Item], keys: Keys, options: Options, answer: Answer)
             decrypt_group(group, wanted, opening)
         except KrmSopsError as error:
             answer.results.append(Result.of(error, opening.item))
+    if values:
+        from krm_sops.functions.decrypt_embedded import decrypt_values
+
+        for item in [item for item in todo if item in values]:
+            try:
+                decrypt_values(item, values[item], opening)
+            except KrmSopsError as error:
+                answer.results.append(Result.of(error, item))
 
 
-def _open_ahead(items: list[Item], credentials: Credentials, key_entries: int) -> None:
-    """Ask the services that keep keys for all items together; what is wrong with an item is told in its turn."""
+def _blocks(item: Item, values: dict[Item, list[Embedded]]) -> list[Node]:
+    return [document.block for document in values[item]] if item in values else [item.branch.get("sops")]
+
+
+def _open_ahead(blocks: list[Node], credentials: Credentials, key_entries: int) -> None:
+    """Ask the services that keep keys for all documents together; what is wrong with one is told in its turn."""
     from krm_sops.datakey import LOCAL, open_ahead
     from krm_sops.keys import KEY_TYPES
     from krm_sops.metadata import Metadata
 
     telling = {"key_groups", *KEY_TYPES}.difference(LOCAL)
     documents: list[Metadata] = []
-    for item in items:
-        block = item.branch.get("sops")
+    for block in blocks:
         if isinstance(block, Branch) and any(entry.value and entry.key in telling for entry in block.entries):
             try:
                 documents.append(Metadata.from_branch(block, key_entries))
@@ -234,41 +351,7 @@ def _open_ahead(items: list[Item], credentials: Credentials, key_entries: int) -
     open_ahead(documents, credentials)
 
 
-def _tell_left(left: list[Item], options: Options, answer: Answer) -> None:
-    """Say which items stay encrypted for their namespace."""
-    hint = (
-        "name that namespace in one of spec.selectors, or leave the config's own namespace out; "
-        "if it is to stay encrypted, a selector with the config's own namespace says so"
-    )
-    for item in left:
-        text = (
-            f"stays encrypted: it is not in the config's namespace {shown(options.namespace, 80)!r}, "
-            "and no selector names its own"
-        )
-        answer.results.append(Result("warning", "OtherNamespace", text, hint=hint, item=item))
-
-
-def _tell_lost(given: ResourceList, answer: Answer) -> None:
-    """Say which items hold ciphertext but no ``sops`` block, as a file does that was cut off before its end."""
-    for item in given.holding(b"ENC[AES256_GCM,"):
-        if not _has_block(item.branch) and any(_is_ciphertext(leaf) for leaf in leaves(item.branch)):
-            text = "holds encrypted values but no sops block, so nothing can decrypt it"
-            hint = "was the file cut off, or the block taken out? restore the document as it was encrypted"
-            answer.results.append(Result("warning", "InvalidDocument", text, hint=hint, item=item))
-
-
-def _has_block(node: Node) -> bool:
-    """Whether there is a ``sops`` block, at the top or of a document inside of a field."""
-    if isinstance(node, Branch):
-        return any(entry.key == "sops" or _has_block(entry.value) for entry in node.entries)
-    return isinstance(node, list) and any(map(_has_block, node))
-
-
-def _is_ciphertext(leaf: object) -> bool:
-    return isinstance(leaf, str) and leaf.startswith("ENC[AES256_GCM,")
-
-
-def _refuse_generator(given: ResourceList) -> None:
+def _refuse_generator(given: Given) -> None:
     """kustomize gives a generator its own config as the only item, so it would do nothing and say nothing."""
     config = given.config
     if config is not None and any(item.kind == config.kind for item in given.named(config.name)):

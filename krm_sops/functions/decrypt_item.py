@@ -22,7 +22,7 @@ from krm_sops.functions.regroup import SHARED
 from krm_sops.krm.item import LOCAL_CONFIG, refuse_duplicates
 from krm_sops.krm.results import Result
 from krm_sops.metadata import Metadata
-from krm_sops.tree import Branch, Comment, Entry, Timestamp, leaves
+from krm_sops.tree import CIPHERTEXT, Branch, Comment, Entry, Timestamp, leaves, with_leaves
 from krm_sops.values import to_text
 from krm_sops.yamlwrite import scalar_text
 
@@ -40,7 +40,8 @@ if TYPE_CHECKING:
     from krm_sops.tree import Leaf, Node, Scalar
 
 _VERIFIABLE = (
-    "kustomize sorts and changes items before a transformer sees them; encrypt with mac_only_encrypted and sorted keys"
+    "kustomize sorts and changes items before a transformer sees them; set buildMetadata: [originAnnotations] so that "
+    "their files count, or encrypt with mac_only_encrypted and sorted keys"
 )
 _CHECK = (
     "compare it with the document as it was encrypted: unless its keys were not sorted, a value was added, removed or "
@@ -78,14 +79,62 @@ def decrypt_group(group: Group, wanted: Collection[Item], opening: Opening) -> N
     wanted: those of its members that change. The others are read for the MAC, which covers them too, and stay.
     """
     for document in _verified(group, wanted, opening):
-        opening.item = item = document.item
-        if item not in wanted:
-            continue
-        document.replace()
-        item.cut("sops")
-        if document.opened.unopened:
-            text = f"{len(document.opened.unopened)} comments do not fit their tags and stay encrypted"
-            opening.answer.results.append(Result("warning", "TagMismatch", text, item=item))
+        opening.item = document.item
+        if document.item in wanted:
+            _make_plain(document, opening)
+
+
+def _make_plain(document: _Document, opening: Opening) -> None:
+    item, opened = document.item, document.opened
+    if opening.options.expands(item):
+        _expand(document, opening)
+        return
+    document.replace()
+    item.cut("sops")
+    if opening.options.needs_hash:
+        from krm_sops.functions.name_hash import ask_for_hash
+
+        ask_for_hash(item, [(opened.paths[at], opened.leaves[at]) for at in opened.changed], opening.answer)
+    if opened.unopened:
+        text = f"{len(opened.unopened)} comments do not fit their tags and stay encrypted"
+        opening.answer.results.append(Result("warning", "TagMismatch", text, item=item))
+    remaining = [
+        path for path, leaf in zip(opened.paths, opened.leaves, strict=True) if _is_encrypted(item, path, leaf)
+    ]
+    if remaining:
+        from krm_sops.functions.leftovers import tell_remaining
+
+        tell_remaining(item, remaining, opening.answer)
+
+
+def _expand(document: _Document, opening: Opening) -> None:
+    """Put the Secrets of a SopsSecret in its place, unless its operator would not make them."""
+    from krm_sops.functions.expand import is_suspended, secrets_of
+
+    item = document.item
+    resource = with_leaves(document.branch, iter(document.opened.leaves))
+    assert isinstance(resource, Branch)
+    if is_suspended(resource):
+        opening.answer.results.append(Result("info", "StaysEncrypted", "stays as it is: it is suspended", item=item))
+        return
+    item.replacement = secrets_of(resource)
+    if opening.options.needs_hash:
+        from krm_sops.functions.name_hash import ask_for_hashes
+
+        ask_for_hashes(item, item.replacement, opening.answer)
+
+
+def _is_encrypted(item: Item, path: tuple[str, ...], leaf: Leaf) -> bool:
+    """Whether there is ciphertext in a value after decryption: it was encrypted twice, or is an encrypted document."""
+    if not isinstance(leaf, str) or len(leaf) < len(CIPHERTEXT):
+        return False
+    if CIPHERTEXT in leaf:
+        return True
+    if path[0] != "data" or item.kind != "Secret":
+        return False
+    from krm_sops.functions.embedded import content
+
+    return CIPHERTEXT.encode() in (content(leaf, in_base64=True) or b"")
 
 
 def opened_leaves(item: Item, group: Group, opening: Opening) -> list[tuple[tuple[str, ...], Leaf]]:
@@ -333,5 +382,5 @@ def _check_unverified(document: _Document, error: MacMismatch) -> None:
         if isinstance(opened.leaves[at], Comment):
             raise EncryptedValueError("an encrypted comment, and no MAC", path=opened.paths[at])
     for at, leaf in enumerate(opened.leaves):
-        if isinstance(leaf, str) and leaf.startswith("ENC[AES256_GCM,") and at not in opened.changed:
+        if isinstance(leaf, str) and leaf.startswith(CIPHERTEXT) and at not in opened.changed:
             raise EncryptedValueError("ciphertext where the document says that values are plain", path=opened.paths[at])

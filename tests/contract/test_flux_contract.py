@@ -66,6 +66,9 @@ def opens(*items: dict[str, Any] | str, **given: Any) -> bool:
     return False
 
 
+HANDED_IN: dict[str, Any] = {"decryption": {"provider": "sops"}, "keys": [{"value": KEY}]}
+
+
 def fixture(name: str) -> dict[str, Any]:
     found: dict[str, Any] = yaml.safe_load(corpus.path(f"{SOPS}/{name}").read_text())
     return found
@@ -287,8 +290,12 @@ def test_row_16_36_documents_inside_of_other_fields_stay(row):
     release = {"apiVersion": "helm.toolkit.fluxcd.io/v2", "kind": "HelmRelease", "metadata": {"name": "h"}}
     release["spec"] = {"values": made.encrypted()}  # type: ignore[assignment]
     found, results, status = function(config_map, release, config=made.KEY_SECRET)
-    assert (status, results) == (0, [])
+    assert status == 0
+    assert [(result.severity, result.item.kind) for result in results] == [("info", "ConfigMap")]
     assert found == [config_map, release]
+    found, results, status = function(config_map, release, config=decrypt(**HANDED_IN, include=["configMaps"]))
+    assert (status, results) == (0, [])
+    assert (yaml.safe_load(found[0]["data"]["a.yaml"]), found[1]) == (made.PLAIN, release)
 
 
 def test_row_17_an_item_counts_as_encrypted_by_its_top_level_sops():
@@ -358,11 +365,21 @@ def test_row_23_of_any_kind_and_a_missing_mac_is_an_error(kind):
 
 
 @corpus.needs_corpus
-def test_row_24_documents_in_secret_data_stay_for_now():
-    item = fixture("inside/secret.yaml")
-    secret = key_secret(**{"k.agekey": fixture_key("age.txt")})
-    found, results, status = function(item, secret, config=decrypt())
-    assert (status, results, found[0]) == (0, [], item)
+@pytest.mark.parametrize("case", corpus.cases("wrapped"), ids=lambda case: case["id"])
+def test_row_24_documents_in_secret_data_are_decrypted(case):
+    item = yaml.safe_load(corpus.path(case["file"]).read_text())
+    keys = {f"{at}.agekey": corpus.path(file).read_text() for at, file in enumerate(case["key_files"])}
+    found, results, status = function(item, key_secret(**keys), config=decrypt())
+    assert (status, results) == (0, [])
+    assert found[0] == {**item, **case["expected_inline"]}
+
+
+def test_row_24_of_string_data_too():
+    item = {**made.PLAIN, "stringData": {"a.yaml": made.yaml(made.encrypted()), "b": "plain"}}
+    found, results, status = function(item, config=made.KEY_SECRET)
+    assert (status, results) == (0, [])
+    assert yaml.safe_load(found[0]["stringData"].pop("a.yaml")) == made.PLAIN
+    assert found[0] == {**item, "stringData": {"b": "plain"}}
 
 
 def test_row_25_one_format_is_no_question():
@@ -450,7 +467,28 @@ def test_row_33_nothing_is_substituted_in_a_decrypted_value():
     assert (status, found) == (0, [plain])
 
 
-def test_row_35_a_docker_config_keeps_its_text():
+def test_row_34_the_hash_is_over_plaintext_where_it_is_asked_for():
+    """tests/e2e/test_name_hash.py has the real kustomize."""
+    config = decrypt(**HANDED_IN, needsHash=True)
+    _, results, status = function(made.encrypted(), config=config)
+    assert (status, results[0].reason, results[0].field) == (1, "InvalidConfig", "spec.needsHash")
+    config["metadata"]["annotations"] = {"config.kubernetes.io/function": "exec: {path: krm-sops}"}
+    found, _, status = function(made.encrypted(), config=config)
+    assert status == 0
+    assert found[0]["metadata"]["annotations"] == {"internal.config.kubernetes.io/needsHashSuffix": "enabled"}
+
+
+def test_row_35_a_docker_config_comes_out_as_flux_prints_it():
+    auths = {"auths": {"registry.example": {"auth": "YTpi"}}}
+    inner = json.dumps(made.document(auths)).encode()
+    plain = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "d"}, "type": "kubernetes.io/dockerconfigjson"}
+    item = {**plain, "data": {".dockerconfigjson": b64encode(inner).decode()}}
+    found, results, status = function(item, config=made.KEY_SECRET)
+    assert (status, results) == (0, [])
+    assert b64decode(found[0]["data"][".dockerconfigjson"]).decode() == json.dumps(auths, indent="\t") + "\n"
+
+
+def test_row_35_as_a_value_of_an_encrypted_item_it_keeps_its_text():
     text = '{"auths": {"registry.example": {"auth": "YTpi"}}}'
     data = {".dockerconfigjson": b64encode(text.encode()).decode()}
     plain = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "d"}, "type": "kubernetes.io/dockerconfigjson"}

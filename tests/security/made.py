@@ -117,6 +117,12 @@ def encrypted(plain: dict[str, Any] = PLAIN, **options: Any) -> dict[str, Any]:
     return {**copy.deepcopy(values_encrypted(plain)), "sops": given}
 
 
+def document(plain: dict[str, Any], **options: Any) -> dict[str, Any]:
+    """As `encrypted`, with every value encrypted: what sops makes of a file without a rule."""
+    block = encrypted(plain, **{"encrypted_regex": None, **options})["sops"]
+    return {**{key: values_encrypted(value, (key,)) for key, value in plain.items()}, "sops": block}
+
+
 def yaml(node: Any) -> str:
     """Block style, strings in double quotes: what every reader takes the same way."""
     return "\n".join(_lines(node)) + "\n"
