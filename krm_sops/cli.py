@@ -12,6 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from krm_sops.krm.results import Result
     from krm_sops.policy import Flags
 
 VERBS: Registry[Callable[[list[str]], int]] = Registry(
@@ -19,9 +20,19 @@ VERBS: Registry[Callable[[list[str]], int]] = Registry(
     encrypt="krm_sops.verbs.encrypt:main",
     filestatus="krm_sops.verbs.filestatus:main",
     explain="krm_sops.verbs.explain:main",
+    check="krm_sops.verbs.check:main",
     install="krm_sops.verbs.install:main",
 )
-_WITH_FLAGS: Registry[Callable[[list[str]], int]] = Registry(function="krm_sops.verbs.function:main")
+_PROGRAMS: Registry[Callable[[list[str]], int]] = Registry(
+    ksops="krm_sops.verbs.legacy:ksops",
+    SopsSecretGenerator="krm_sops.verbs.legacy:sops_secret_generator",
+)
+"""By the name that this program is started under, where that makes it another one."""
+_OTHERWISE: Registry[Callable[[list[str]], int]] = Registry(
+    flags="krm_sops.verbs.function:main",
+    file="krm_sops.verbs.legacy:main",
+)
+"""By what stands in the place of a verb."""
 
 HELP = """\
 krm-sops decrypts SOPS documents: as a KRM function for kustomize and kpt, and on the command line.
@@ -32,8 +43,10 @@ Usage:
   krm-sops encrypt [FILE]       encrypt one file as sops does, by .sops.yaml or for the recipients that flags name
   krm-sops explain [FILE...]    say per document who can open it and which keys are at hand; needs no key
   krm-sops explain --policy     say what the operator allows, and where each line of it comes from
+  krm-sops check [PATH...|-]    say what must not stand in a repository, or in what is deployed; needs no key
   krm-sops filestatus FILE      print {"encrypted":true} or {"encrypted":false}
   krm-sops install DIR          put the program into DIR so that it needs no Python
+  krm-sops FILE                 FILE holds a functionConfig: an exec plugin of kustomize, with a YAML stream on stdin
   krm-sops VERB --help          the flags of a verb
   krm-sops --version
 
@@ -84,7 +97,8 @@ def main(argv: list[str]) -> int:
     """argv: the base name of the program, then its arguments. The exit status."""
     _guard_process()
     try:
-        return _dispatch(argv[1:])
+        program, *arguments = argv
+        return _PROGRAMS[program](arguments) if program in _PROGRAMS else dispatch(arguments)
     except KrmSopsError as error:
         say_error(error)
         return error.exit_status
@@ -102,7 +116,7 @@ def main(argv: list[str]) -> int:
         return 1
 
 
-def _dispatch(arguments: list[str]) -> int:
+def dispatch(arguments: list[str]) -> int:
     first = arguments[0] if arguments else ""
     if not arguments:
         return run_function()
@@ -115,14 +129,19 @@ def _dispatch(arguments: list[str]) -> int:
     if first in VERBS:
         return VERBS[first](arguments[1:])
     if first.startswith("-"):
-        return _WITH_FLAGS["function"](arguments)
+        return _OTHERWISE["flags"](arguments)
+    if _is_file(first):
+        return _OTHERWISE["file"](arguments)
     say(f"error: unknown verb {shown(first, 60)!r}")
     say(f"hint: verbs: {', '.join(VERBS)}; see krm-sops --help")
     return 1
 
 
-def run_function(flags: Flags | None = None) -> int:
-    """ResourceList on stdin -> ResourceList on stdout; what went wrong also on stderr, as kustomize drops results."""
+def run_function(flags: Flags | None = None, *, items_of: str = "") -> int:
+    """ResourceList on stdin -> ResourceList on stdout; what went wrong also on stderr, as kustomize drops results.
+
+    items_of: as in `functions.run`.
+    """
     if _is_terminal(0):
         return write_out(HELP.encode())
     from krm_sops.functions import run
@@ -130,21 +149,26 @@ def run_function(flags: Flags | None = None) -> int:
     from krm_sops.limits import FUNCTION
 
     limits = FUNCTION.changed(flags.limits) if flags else FUNCTION
-    _limit_time(limits.run_seconds)
-    host = Host(set_alarm=_limit_time)
+    limit_time(limits.run_seconds)
+    host = Host(set_alarm=limit_time)
     raw = read_in(limits.input_bytes)
     if len(raw) > limits.input_bytes:
         from krm_sops.policy import in_force
 
         limits = in_force(host, limits, flags).limits  # which may allow more
         raw += read_in(limits.input_bytes - len(raw))
-    output, results, status = run(raw, host, limits, flags)
+    output, results, status = run(raw, host, limits, flags, items_of=items_of)
+    say_results(results)
+    return write_out(output) or status
+
+
+def say_results(results: Sequence[Result]) -> None:
+    """A line on stderr for each error and warning, and one for its hint."""
     for result in results:
         if result.severity != "info":
             say(f"{result.severity}: {result.line()}")
             if result.hint:
                 say(f"hint: {result.hint}")
-    return write_out(output) or status
 
 
 _seconds = 0
@@ -184,7 +208,7 @@ def _guard_process() -> None:
     signals.signal(signals.SIGPIPE, signals.SIG_IGN)
 
 
-def _limit_time(seconds: int) -> None:
+def limit_time(seconds: int) -> None:
     """End the run after `seconds` of it; what has passed under an earlier limit counts."""
     global _seconds
     import _signal as signals
@@ -197,6 +221,14 @@ def _limit_time(seconds: int) -> None:
     passed = _seconds - signals.alarm(0) if _seconds else 0
     _seconds = seconds
     signals.alarm(max(1, seconds - passed))
+
+
+def _is_file(path: str) -> bool:
+    try:
+        posix.stat(path)
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def _is_terminal(descriptor: int) -> bool:

@@ -80,19 +80,26 @@ def function_for(config: Item | None) -> Function:
     version = config.field("apiVersion") if config else ""
     if config is None or (version, kind) in (("v1", "ConfigMap"), ("v1", "Secret")):
         return FUNCTIONS["SopsDecrypt"]
-    if kind in FUNCTIONS and version == _GROUP_VERSIONS.get(kind, GROUP_VERSION):
+    if kind in FUNCTIONS and version == group_version(kind):
         return FUNCTIONS[kind]
-    known = ", ".join(f"{_GROUP_VERSIONS.get(name, GROUP_VERSION)} {name}" for name in FUNCTIONS)
+    known = ", ".join(f"{group_version(name)} {name}" for name in FUNCTIONS)
     raise ConfigError(
         f"functionConfig of kind {shown(version, 80)} {shown(kind, 80)} is unknown; "
         f"allowed: v1 ConfigMap, v1 Secret, {known}"
     )
 
 
-def run(raw: bytes, host: Host, limits: Limits, flags: Flags | None = None) -> tuple[bytes, list[Result], int]:
+def group_version(kind: str) -> str:
+    return _GROUP_VERSIONS.get(kind, GROUP_VERSION)
+
+
+def run(
+    raw: bytes, host: Host, limits: Limits, flags: Flags | None = None, *, items_of: str = ""
+) -> tuple[bytes, list[Result], int]:
     """The whole program: ResourceList bytes in; ResourceList bytes, what to say, and the exit status out.
 
-    limits: the defaults, for what is read before the policy is.
+    limits: the defaults, for what is read before the policy is.  items_of: a kind of generators of which every item is
+    a config, where there is no functionConfig.
     Fails closed: on an error all items leave exactly as they came, those that bear keys left out.
     Raises ResourceListError, LimitError, PolicyError where there is no list to answer in.
     """
@@ -105,10 +112,10 @@ def run(raw: bytes, host: Host, limits: Limits, flags: Flags | None = None) -> t
                 try:
                     policy = _policy(host, limits, flags)
                 except PolicyError as error:
-                    return _run(given, host, error)
+                    return _run(given, host, error, items_of)
                 if policy.limits != limits:
                     continue
-            return _run(given, host, policy)
+            return _run(given, host, policy, items_of)
         except NotPlainError:
             exact = True
         except PolicyNeeded:
@@ -127,9 +134,12 @@ def _policy(host: Host, limits: Limits, flags: Flags | None) -> Policy:
     return policy
 
 
-def _run(given: ResourceList, host: Host, policy: Policy | PolicyError | None) -> tuple[bytes, list[Result], int]:
+def _run(
+    given: ResourceList, host: Host, policy: Policy | PolicyError | None, items_of: str
+) -> tuple[bytes, list[Result], int]:
     """policy: None where nothing is encrypted; the error where there is one that cannot be used."""
-    if given.config is None and policy is None and not (given.holding(b"ENC[AES256_GCM,") or given.of_kind("Secret")):
+    is_bare = given.config is None and not items_of
+    if is_bare and policy is None and not (given.holding(b"ENC[AES256_GCM,") or given.of_kind("Secret")):
         return given.raw, [], 0  # nothing to do, so nothing more is imported
     answer = Answer()
     try:
@@ -137,7 +147,12 @@ def _run(given: ResourceList, host: Host, policy: Policy | PolicyError | None) -
             raise policy
         if given.config is not None:
             refuse_duplicates(given.config.branch)
-        answer = function_for(given.config)(given, host, policy)
+        if given.config is None and items_of:
+            from krm_sops.functions.generate import run_items
+
+            answer = run_items(given, host, policy, items_of)
+        else:
+            answer = function_for(given.config)(given, host, policy)
     except FunctionError as error:
         answer = error.answer
     except ResourceListError:

@@ -69,6 +69,19 @@ def run(given: Given, host: Host, policy: Policy | None) -> Answer:
     return answer
 
 
+def run_items(given: Given, host: Host, policy: Policy | None, kind: str) -> Answer:
+    """Every item of this kind is a config, and gives way to what it generates, as ksops has it. Raises as `run`."""
+    from krm_sops.krm.stream import Stream
+
+    whole = Answer()
+    for config in given.of_kind(kind):
+        answer = run(Stream(given.limits, config), host, policy)
+        whole.results += answer.results
+        whole.added += answer.added
+        whole.consumed.append(config)
+    return whole
+
+
 def _refuse_in_place(given: Given, config: Item, plan: Plan) -> None:
     if plan.options.allow_plaintext or plan.options.kustomize:
         return
