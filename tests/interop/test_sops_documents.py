@@ -15,6 +15,7 @@ import subprocess
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import get_ident
 from typing import TYPE_CHECKING
 
 import pytest
@@ -101,7 +102,10 @@ class World:
             rule["shamir_threshold"] = 2
         text = json.dumps({"creation_rules": [rule]})
         path = self.folder / f"{abs(hash(text))}.sops.yaml"
-        path.write_text(text)
+        if not path.exists():
+            whole = path.with_suffix(f".{get_ident()}")  # another sops may be reading the file of this name
+            whole.write_text(text)
+            whole.replace(path)
         return path
 
     def ours(self, raw: bytes, format_: str, output: str) -> bytes:
