@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
         @property
         def config(self) -> Item | None: ...
+        @property
+        def items(self) -> list[Item]: ...
         def encrypted(self) -> list[Item]: ...
         def holding(self, text: bytes) -> list[Item]: ...
         def named(self, name: str) -> list[Item]: ...
@@ -38,6 +40,7 @@ FUNCTIONS: Registry[Function] = Registry(
     SopsGenerator="krm_sops.functions.generate:run",
     ksops="krm_sops.functions.generate:run",
     SopsSecretGenerator="krm_sops.functions.generate:run",
+    SopsCheck="krm_sops.functions.check:run",
 )
 """By the kind of the functionConfig."""
 GENERATORS = ("SopsGenerator", "ksops", "SopsSecretGenerator")
