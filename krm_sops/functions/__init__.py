@@ -20,9 +20,13 @@ if TYPE_CHECKING:
     from krm_sops.tree import Branch
 
     class Given(Protocol):
-        """What a function is given: a ResourceList, or a Stream in legacy mode. Named there as here."""
+        """What a function is given: a ResourceList, or a Stream. Described there.
+
+        from_kustomize: kustomize has sorted and perhaps changed the items, whether or not the config says so.
+        """
 
         limits: Limits
+        from_kustomize: bool
 
         @property
         def config(self) -> Item | None: ...

@@ -134,6 +134,7 @@ def run(given: Given, host: Host, policy: Policy | None) -> Answer:
     answer = Answer()
     config = given.config
     options = Options(config)
+    options.kustomize = options.kustomize or given.from_kustomize
     answer.keys_in_config = config is not None and (
         config.kind == "Secret" or any(key.has("value") for key in options.keys)
     )

@@ -57,6 +57,8 @@ class NotPlainError(Exception):
 class ResourceList:
     """config: the functionConfig as an item, None where there is none.  Items are asked for by what they contain."""
 
+    from_kustomize = False  # what is not in the config is not known
+
     def __init__(self, raw: bytes, limits: Limits, *, exact: bool = False) -> None:
         """exact: skip the fast reader. Raises ResourceListError, LimitError."""
         if len(raw) > limits.input_bytes:
