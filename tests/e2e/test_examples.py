@@ -181,9 +181,14 @@ def test_kpt_fn_doc_shows_the_help(clients, request):
     assert done.stdout.rstrip("\n") + "\n" == clients.run("krm-sops", "--help").stdout
 
 
-def test_kustomize_decrypts_an_ordinary_secret_and_warns_that_its_mac_cannot_be_verified(kustomize, tmp_path):
+def test_kustomize_decrypts_an_ordinary_secret_and_warns_where_its_mac_cannot_be_verified(kustomize, tmp_path):
     folder = copy(kustomize.example, tmp_path, ("mac: strict", "mac: auto"), *kustomize.changes)
     (folder / "database.enc.yaml").write_bytes(ORDINARY.read_bytes())
+    done = kustomize.build(folder)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"password: {PASSWORD}" in done.stdout
+    with (folder / "kustomization.yaml").open("a") as file:
+        file.write("commonLabels: {team: shop}\n")
     done = kustomize.build(folder)
     assert done.returncode == 0, done.stderr
     assert f"password: {PASSWORD}" in done.stdout
