@@ -19,6 +19,7 @@ VERBS: Registry[Callable[[list[str]], int]] = Registry(
     decrypt="krm_sops.verbs.decrypt:main",
     encrypt="krm_sops.verbs.encrypt:main",
     filestatus="krm_sops.verbs.filestatus:main",
+    render="krm_sops.verbs.render:main",
     explain="krm_sops.verbs.explain:main",
     check="krm_sops.verbs.check:main",
     install="krm_sops.verbs.install:main",
@@ -45,6 +46,7 @@ Usage:
   krm-sops explain --policy     say what the operator allows, and where each line of it comes from
   krm-sops check [PATH...|-]    say what must not stand in a repository, or in what is deployed; needs no key
   krm-sops filestatus FILE      print {"encrypted":true} or {"encrypted":false}
+  krm-sops render [PATH...|-]   write manifests decrypted to stdout; a folder with a kustomization is built before
   krm-sops install DIR          put the program into DIR so that it needs no Python
   krm-sops FILE                 FILE holds a functionConfig: an exec plugin of kustomize, with a YAML stream on stdin
   krm-sops VERB --help          the flags of a verb
@@ -157,7 +159,7 @@ def run_function(flags: Flags | None = None, *, items_of: str = "") -> int:
 
         limits = in_force(host, limits, flags).limits  # which may allow more
         raw += read_in(limits.input_bytes - len(raw))
-    output, results, status = run(raw, host, limits, flags, items_of=items_of)
+    output, results, status = run(raw, host, limits, flags, items_of)
     say_results(results)
     return write_out(output) or status
 

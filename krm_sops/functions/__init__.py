@@ -101,7 +101,7 @@ def group_version(kind: str) -> str:
 
 
 def run(
-    raw: bytes, host: Host, limits: Limits, flags: Flags | None = None, *, items_of: str = ""
+    raw: bytes, host: Host, limits: Limits, flags: Flags | None = None, items_of: str = ""
 ) -> tuple[bytes, list[Result], int]:
     """The whole program: ResourceList bytes in; ResourceList bytes, what to say, and the exit status out.
 
