@@ -62,13 +62,12 @@ class Stream:
     """The documents of files, in order.  config: the functionConfig that goes with them.
 
     from_kustomize: a build has sorted and perhaps changed them.  originals: the files that it was made of, by their
-    paths from the root, where they are at hand.  mask: nothing decrypted gets into an item's text.
+    paths from the root, where they are at hand.
     """
 
-    def __init__(self, limits: Limits, config: Item | None = None, *, mask: bool = False) -> None:
+    def __init__(self, limits: Limits, config: Item | None = None) -> None:
         self.limits = limits
         self.config = config
-        self.mask = mask
         self.from_kustomize = False
         self.originals: Mapping[str, bytes] = {}
         self.documents: list[Document] = []
@@ -115,8 +114,13 @@ class Stream:
         items = [Item(source, branch) for branch in branches]
         for item in items:
             item.at = (document.file, document.index)
-            item.mask = self.mask
         return items
+
+    @property
+    def left(self) -> Limits:
+        """What is left of the limits for another stream of the same run."""
+        changes = {"run_nodes": max(1, self._nodes_left), "input_bytes": max(1, self._bytes_left)}
+        return self.limits.changed(changes)
 
     @property
     def items(self) -> list[Item]:
@@ -159,12 +163,17 @@ class Stream:
         for document in self.documents if documents is None else documents:
             out += _written(document, left_out)
         out += [write([branch], 2) for branch in added]
-        lines: list[str] = []
-        for text in out:
-            if lines and not text.startswith("---"):
-                lines.append("---\n")
-            lines.append(text if text.endswith("\n") else text + "\n")
-        return "".join(lines)
+        return joined(out)
+
+
+def joined(texts: Iterable[str]) -> str:
+    """One stream of several."""
+    out: list[str] = []
+    for text in texts:
+        if out and not text.startswith("---"):
+            out.append("---\n")
+        out.append(text if text.endswith("\n") else text + "\n")
+    return "".join(out)
 
 
 def _written(document: Document, left_out: set[Item]) -> list[str]:
