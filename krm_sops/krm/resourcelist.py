@@ -236,15 +236,16 @@ class _Plain:
         return self._with_word(word, _TO_KIND)
 
     def _with_word(self, word: bytes, obscure: Sequence[bytes]) -> list[Item]:
-        raw, end = self.raw, self.end
+        raw, first = self.raw, self.starts[0]
         numbers: set[int] = set()
-        at = raw.find(word, self.starts[0], end)
+        at = raw.rfind(word, first, self.end)  # from the end: rfind is the faster one here
         while at >= 0:
             after = at + len(word)
             if raw[at - 1] in _IN_WORD or raw[after : after + 1] in _IN_WORD:  # part of a longer word
-                at = raw.find(word, after, end)
+                at = raw.rfind(word, first, at)
                 continue
-            at = raw.find(word, self._add_piece(at, numbers), end)
+            numbers.add(number := self._number(at))
+            at = raw.rfind(word, first, self.starts[number])
         self._add_obscure(obscure, numbers)
         return [self._item(number) for number in sorted(numbers)]
 
@@ -262,16 +263,16 @@ class _Plain:
 
     def _pieces_with(self, text: bytes) -> set[int]:
         numbers: set[int] = set()
-        at = self.raw.find(text, self.starts[0], self.end)
+        first = self.starts[0]
+        at = self.raw.rfind(text, first, self.end)
         while at >= 0:
-            at = self.raw.find(text, self._add_piece(at, numbers), self.end)
+            numbers.add(number := self._number(at))
+            at = self.raw.rfind(text, first, self.starts[number])
         return numbers
 
-    def _add_piece(self, at: int, numbers: set[int]) -> int:
-        """Add the number of the piece around `at`; where it ends."""
-        number = bisect_right(self.starts, at)
-        numbers.add(number - 1)
-        return self._stop(number - 1)
+    def _number(self, at: int) -> int:
+        """The number of the piece around `at`."""
+        return bisect_right(self.starts, at) - 1
 
     def _stop(self, number: int) -> int:
         return self.starts[number + 1] if number + 1 < len(self.starts) else self.end
@@ -288,12 +289,13 @@ class _Plain:
                 line_end = raw.find(b"\n", at, end)
                 line = raw[raw.rfind(b"\n", 0, at) + 1 : line_end if line_end >= 0 else end]
                 if line.lstrip(b" -")[:1] in _OBSCURE_KEY or any(word in line for word in words) or self._is_odd(at):
-                    line_end = self._add_piece(at, numbers)
+                    numbers.add(number := self._number(at))
+                    line_end = self._stop(number)
                 at = raw.find(sign, line_end, end) if line_end >= 0 else -1
 
     def _is_odd(self, at: int) -> bool:
         """Whether the piece around `at` does not begin with a plain key; comments may stand before it."""
-        number = bisect_right(self.starts, at) - 1
+        number = self._number(at)
         at, stop = self.starts[number] + 2, self._stop(number)
         while self.raw[at : at + 1] == b"#":
             at = self.raw.find(b"\n", at, stop)
