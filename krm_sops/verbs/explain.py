@@ -17,6 +17,8 @@ from krm_sops.verbs.flags import KEY_FLAGS, KEY_HELP, SWITCH, VALUE, parse
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from krm_sops.keys.base import MasterKey
     from krm_sops.policy import Policy
 
@@ -26,6 +28,8 @@ open, and whether its MAC can be checked here. Without FILE, stdin. Exits 0 also
 1 where a file is no SOPS document.
 
   --input-type FORMAT    yaml, json, dotenv, ini or binary, whatever the file's name says
+  --list                 instead: only the names of the encrypted files that a build of the folder FILE reads, its own
+                         and those that its kustomization names elsewhere; nothing where there is none
   --policy               instead: what the operator allows a function, and where each line comes from; with the
                          function's flags, what they change
 {KEY_HELP}
@@ -36,7 +40,7 @@ _PLAIN = "not encrypted by sops"
 
 
 def main(arguments: list[str]) -> int:
-    known = {"input-type": VALUE, "policy": SWITCH, "help": SWITCH, **KEY_FLAGS}
+    known = {"input-type": VALUE, "list": SWITCH, "policy": SWITCH, "help": SWITCH, **KEY_FLAGS}
     of_function = any(word.lstrip("-") in ("policy", "policy=true") for word in arguments)
     given = parse(arguments, {**known, **function.FLAGS} if of_function else known, {"h": "help"})
     if given.on("help"):
@@ -44,6 +48,8 @@ def main(arguments: list[str]) -> int:
     if given.on("policy"):
         policy = in_force(Host(), FUNCTION, function.read(given))
         return cli.write_out("".join(f"{line}\n" for line in policy_lines(policy)).encode("utf-8", "backslashreplace"))
+    if given.on("list"):
+        return cli.write_out("".join(f"{files.named(path)}\n" for path in _listed(given.names or ["."])).encode())
     warnings: list[str] = []
     chosen = keys.credentials(given, warnings)
     credentials = Credentials(Host(), chosen.entries, chosen.ambient)
@@ -53,12 +59,30 @@ def main(arguments: list[str]) -> int:
         name = given.text("input-type") if given.text("input-type") in STORES else format_for_path(path)
         try:
             found = explain(files.read(path), path, name, credentials)
-            lines += found or [f"{_named(path)}: {name}, empty"]
+            lines += found or [f"{files.named(path)}: {name}, empty"]
             status = status or int(all(line.endswith(_PLAIN) for line in found))
         except KrmSopsError as error:
-            lines.append(f"{_named(path)}: {error}")
+            lines.append(f"{files.named(path)}: {error}")
             status = 1
     return cli.write_out("".join(f"{line}\n" for line in lines).encode("utf-8", "backslashreplace")) or status
+
+
+def _listed(paths: list[str]) -> Iterator[str]:
+    """From the working folder. Raises KrmSopsError."""
+    import os
+
+    from krm_sops.roots import relative, source_root
+    from krm_sops.verbs.listing import encrypted_files
+
+    host = Host()
+    policy = in_force(host, FUNCTION)
+    for path in paths:
+        try:
+            root = source_root(host, policy, path)
+            for found in encrypted_files(root, relative(root, path), policy.limits):
+                yield os.path.relpath(os.path.join(root, found))
+        except OSError as error:
+            raise KrmSopsError(f"cannot read {shown(path)}: {(error.strerror or 'unreadable').lower()}") from None
 
 
 def policy_lines(policy: Policy) -> list[str]:
@@ -109,18 +133,12 @@ def _policy_line(name: str, value: object, origin: str) -> str:
     return f"{name}: {str(value).lower() if isinstance(value, bool) else value}{comment}"
 
 
-def _named(path: str) -> str:
-    """A file's name at the start of a line, where it must not look like a command to a CI system (``::add-mask::``)."""
-    name = shown(path)
-    return name if name[:1].isalnum() or name[:1] in "./_-" else f"./{name}"
-
-
 def explain(raw: bytes, path: str, name: str, credentials: Credentials) -> list[str]:
     """Raises KrmSopsError where the file cannot be read as what it is called."""
     lines: list[str] = []
     blocks = _blocks(raw, name)
     for number, block in enumerate(blocks):
-        where = _named(path) + (f"[{number}]" if len(blocks) > 1 else "")
+        where = files.named(path) + (f"[{number}]" if len(blocks) > 1 else "")
         if block is None:
             lines.append(f"{where}: {name}, {_PLAIN}")
             continue

@@ -21,6 +21,8 @@ krm-sops install DIR: put the program into DIR/bin and DIR/lib. It brings its ow
 that DIR may be moved or mounted anywhere, on any Linux of this architecture. An earlier one is replaced.
 
   --as NAME              put it there as NAME too: ksops, SopsSecretGenerator or sops; repeatable
+  --legacy-plugins       instead: link this program into DIR, or else where kustomize looks for exec plugins, for
+                         kubectl kustomize --enable-alpha-plugins
 
 Example, in an image without a shell, as any user:
   podman run --rm -v ./tools:/dest krm-sops install /dest
@@ -30,17 +32,31 @@ NAMES = ("ksops", "SopsSecretGenerator", "sops")
 
 
 def main(arguments: list[str]) -> int:
-    given = parse(arguments, {"as": MANY, "help": SWITCH}, {"h": "help"})
+    given = parse(arguments, {"as": MANY, "legacy-plugins": SWITCH, "help": SWITCH}, {"h": "help"})
     if given.on("help"):
         return cli.write_out(HELP.encode())
     for name in given.many("as"):
         if name not in NAMES:
             raise UsageError(f"--as {shown(name, 60)} is unknown; allowed: {', '.join(NAMES)}")
+    if given.on("legacy-plugins"):
+        return _link_plugins(given.names, given.many("as"))
     if len(given.names) != 1:
         raise UsageError("install needs one folder", hint="krm-sops install DIR")
     folder = Path(given.names[0])
     install(folder, ["krm-sops", *given.many("as")])
     return cli.write_out(f"krm-sops {__version__} is in {shown(folder)}; put {shown(folder)}/bin on PATH\n".encode())
+
+
+def _link_plugins(folders: list[str], names: list[str]) -> int:
+    from krm_sops.verbs.legacy import legacy_links
+
+    if len(folders) > 1 or names:
+        raise UsageError("--legacy-plugins takes one folder, or none, and no --as")
+    try:
+        links = legacy_links(*folders)
+    except OSError as error:
+        raise KrmSopsError(f"cannot link plugins: {(error.strerror or 'unknown reason').lower()}") from None
+    return cli.write_out("".join(f"{link}\n" for link in links).encode("utf-8", "backslashreplace"))
 
 
 def install(folder: Path, names: list[str]) -> None:

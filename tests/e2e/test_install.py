@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import pytest
 
 from bench.cases import PLAINTEXT, VALUES
 from bench.generate import for_age
+from tests.e2e.clients import KEY, PASSWORD, copy
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -293,3 +295,19 @@ def test_a_launcher_mounted_alone_finds_the_folder_at_its_usual_place(tools, tmp
     tree.rename(root.folder / "usr" / "local" / "lib" / "krm-sops")
     (root.folder / "tools" / "bin" / "ksops").rename(root.folder / "usr" / "local" / "bin" / "ksops")
     assert root.decrypts("/usr/local/bin/ksops", "--strict")
+
+
+def test_plugins_are_linked_where_kustomize_looks_for_them(tools, tmp_path):
+    if shutil.which("kubectl") is None:
+        pytest.skip("kubectl is not installed")
+    env = {"XDG_CONFIG_HOME": str(tmp_path / "config"), "PATH": os.environ["PATH"], "SOPS_AGE_KEY": KEY}
+    links = run(tools / "bin" / "krm-sops", "install", "--legacy-plugins", env=env).splitlines()
+    assert f"{tmp_path}/config/kustomize/plugin/viaduct.ai/v1/ksops/ksops" in links
+    package = copy("kustomize-exec", tmp_path)
+    config = package / "decrypt.yaml"
+    config.write_text(re.sub(r"^  annotations:\n(    .*\n)+", "", config.read_text(), flags=re.MULTILINE))
+    output = run("kubectl", "kustomize", "--enable-alpha-plugins", package, env=env)
+    assert PASSWORD in output
+    assert "ENC[" not in output
+    run(tools / "bin" / "krm-sops", "install", "--legacy-plugins", tmp_path / "other", env=env)
+    assert (tmp_path / "other" / "viaduct.ai" / "v1" / "ksops" / "ksops").is_symlink()
