@@ -16,7 +16,7 @@ from krm_sops.errors import ConfigError, InputError, LimitError, shown
 from krm_sops.keys import KEY_TYPES
 from krm_sops.selection import RULES, compile_regex
 from krm_sops.tree import Branch, Comment, Timestamp
-from krm_sops.yamlcomments import read
+from krm_sops.yamlcomments import read_first
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ class Rules:
 class _CreationRule:
     def __init__(self, fields: _Fields) -> None:
         self._path_regex = fields.text("path_regex")
-        self._lists = {section: fields.values(KEY_TYPES[section].rule_field) for section in KEY_TYPES}
+        self._fields = fields
         self._shared = {name: fields.text(name) for name in _SHARED}
         self._groups = [_group_entries(group) for group in fields.mappings("key_groups") or ()]
         self._threshold = fields.integer("shamir_threshold")
@@ -145,7 +145,8 @@ class _CreationRule:
 
     def _flat(self, shared: Mapping[str, str]) -> KeyGroup:
         group: KeyGroup = []
-        for section, parts in self._lists.items():
+        for section in KEY_TYPES:
+            parts = self._fields.values(KEY_TYPES[section].rule_field)
             if parts:
                 group += KEY_TYPES[section].from_list(",".join(parts), shared)
         return group
@@ -242,12 +243,11 @@ def absolute(path: str, host: Host) -> str:
 def _root(raw: bytes) -> _Fields:
     try:
         text = raw.decode("utf-8-sig")
-        typed, spelled = read(text), read(text, spelled=True)
+        return _Fields("", read_first(text), read_first(text, spelled=True))
     except (InputError, LimitError) as error:
         raise _invalid(error.message) from None
     except UnicodeDecodeError:
         raise _invalid("it is no UTF-8") from None
-    return _Fields("", typed[0], spelled[0]) if typed else _Fields("", Branch(), Branch())
 
 
 def _invalid(why: str) -> ConfigError:
@@ -314,14 +314,15 @@ class _Fields:
         value = self._get(name)
         if isinstance(value, str):
             return [part.strip() for part in value.split(",") if part.strip()]
+        if value is not None and not isinstance(value, list):
+            raise ConfigError(f"invalid {name} key configuration: expected string or list, not {_kind(value)}")
         found = []
-        for element in self._elements(name, value, value):
-            if not isinstance(element, str):
-                raise ConfigError(
-                    f"invalid {name} key configuration: expected string in list, not {_kind(element)}",
-                    hint="put it in quotes" if isinstance(element, (int, float)) else "",
-                )
-            found.append(element)
+        for element in value or ():
+            if isinstance(element, str):
+                found.append(element)
+            elif not isinstance(element, Comment):
+                what = f"invalid {name} key configuration: expected string in list, not {_kind(element)}"
+                raise ConfigError(what, hint="put it in quotes" if isinstance(element, (int, float)) else "")
         return found
 
     def _elements(self, name: str, value: Node, elements: Node) -> list[Node]:

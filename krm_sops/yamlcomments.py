@@ -29,23 +29,33 @@ _MERGE = ("!!merge", "tag:yaml.org,2002:merge")
 _NO_CONTENT = (scan.VERSION, scan.TAG_PREFIX, scan.DOCUMENT_START, scan.DOCUMENT_END, scan.STREAM_END)
 
 
-def read(text: str, *, depth: int = DEPTH, nodes: int = NODES, spelled: bool = False) -> list[Branch]:
+def read(text: str, *, depth: int = DEPTH, nodes: int = NODES) -> list[Branch]:
     """All documents of the stream; none where the text is empty.
 
     text: without a byte order mark.  depth: nested collections.  nodes: collections and scalars, of all documents.
-    spelled: numbers, booleans and times are their texts, for who wants a string whatever it looks like.
     Raises StoreError (with line and column), LimitError.
     """
     _check_characters(text)
     parser = _Parser(text, depth, nodes)
     branches = []
     for at, document in enumerate(parser.documents()):
-        builder = _Builder(depth, nodes, first=at == 0, spelled=spelled)
+        builder = _Builder(depth, nodes, first=at == 0)
         branches.append(builder.document(document))
         nodes -= builder.seen
     if text and not branches:
         raise StoreError("the file holds no document, only comments or blanks")
     return branches
+
+
+def read_first(text: str, *, spelled: bool = False) -> Branch:
+    """The first document, whatever follows; an empty mapping where there is none.
+
+    spelled: numbers, booleans and times are their texts, for who wants a string whatever it looks like.
+    Raises as `read` does.
+    """
+    _check_characters(text)
+    document = next(_Parser(text, DEPTH, NODES).documents(), None)
+    return Branch() if document is None else _Builder(DEPTH, NODES, first=True, spelled=spelled).document(document)
 
 
 def _check_characters(text: str) -> None:
@@ -405,7 +415,7 @@ class _Builder:
     first: of the stream, where go-yaml also refuses what sops would not notice elsewhere.
     """
 
-    def __init__(self, depth: int, nodes: int, *, first: bool, spelled: bool) -> None:
+    def __init__(self, depth: int, nodes: int, *, first: bool, spelled: bool = False) -> None:
         self._depth = depth
         self._nodes = nodes
         self._first = first

@@ -52,9 +52,8 @@ def parse(text: str, start: Start | None = None, ask: Ask | None = None) -> Reci
         return X25519Recipient(_decoded(text, "age", 32))
     if text.startswith("ssh-"):
         return _ssh(text)
-    raise RecipientError(
-        f"unknown type of age recipient: {shown(text, 80)!r}", hint="recipients begin with age1 or ssh-"
-    )
+    what = f"unknown recipient type: {shown(text, 80)!r}"
+    raise RecipientError(what, hint="recipients of age begin with age1, ssh-ed25519 or ssh-rsa")
 
 
 def _decoded(text: str, prefix: str, length: int) -> bytes:
@@ -126,7 +125,7 @@ def _ssh(line: str) -> Recipient:
     words = line.split()
     if words[0] not in (ED25519, RSA):
         raise RecipientError(
-            f"unknown type of SSH recipient: {shown(words[0], 40)!r}", hint=f"age takes {ED25519} and {RSA}"
+            f"unknown SSH recipient type: {shown(words[0], 40)!r}", hint=f"age takes {ED25519} and {RSA}"
         )
     try:
         key = load_ssh_public_key(" ".join(words[:2]).encode())
