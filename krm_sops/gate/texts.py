@@ -5,7 +5,7 @@ from __future__ import annotations
 from krm_sops.errors import InputError, StoreError
 from krm_sops.places import Place
 from krm_sops.stores import STORES, format_for_path
-from krm_sops.tree import Branch, Comment, Entry, from_bytes, to_bytes
+from krm_sops.tree import CIPHERTEXT, Branch, Comment, Entry, from_bytes, to_bytes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 _ENCODINGS = ((b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "utf-16-be"))
 _YAML_NAMES = ("Kptfile", "Kustomization", "kustomization")
-CIPHERTEXT = "ENC[AES256_GCM,"
 
 
 class Tree:

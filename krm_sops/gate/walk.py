@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from krm_sops.gate.privatekeys import decoded
-from krm_sops.gate.texts import CIPHERTEXT
 from krm_sops.keys import KEY_TYPES
 from krm_sops.krm.item import OPT_OUTS
 from krm_sops.selection import RULES
-from krm_sops.tree import Branch, Comment
+from krm_sops.tree import CIPHERTEXT, Branch, Comment
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,7 +21,7 @@ _METADATA = frozenset(
     ("mac", "lastmodified", "version", "key_groups", "shamir_threshold", "mac_only_encrypted", *KEY_TYPES, *RULES)
 )
 _SECRET_FIELDS = ("data", "stringData")
-_SECRET_LISTS = ("SopsSecret", "GlobalSopsSecret")
+_SECRET_LISTS = ("SopsSecret", "GlobalSopsSecret", "SecretList")
 """Kinds that hold templates of Secrets, at any depth."""
 
 

@@ -67,8 +67,9 @@ def main(arguments: list[str]) -> int:
         return cli.write_out(HELP.encode())
     expect = _choice(given, "expect", ("", *EXPECTATIONS))
     report = REPORTS[_choice(given, "format", tuple(REPORTS), "text")]
-    host = Host()
+    host = Host(set_alarm=cli.limit_time)
     policy = in_force(host, FUNCTION, function.read(given))
+    policy.apply_to(host)
     checker = _Checker(host, policy, given.many("exclude"))
     for path in given.names or ["."]:
         default = DECRYPTED if path == "-" else ENCRYPTED
@@ -222,9 +223,13 @@ class _Checker:
             self._tell(rule, message, file)
 
     def _is_excluded(self, path: str) -> bool:
-        path = os.path.normpath(path)
-        name = os.path.basename(path)
-        return any(fnmatchcase(path, glob) or fnmatchcase(name, glob) for glob in self._exclude)
+        """Whether a glob is for it, or for a folder that it is in: by its path or by its name alone."""
+        at = os.path.normpath(path)
+        while at not in ("", "/"):
+            if any(fnmatchcase(at, glob) or fnmatchcase(os.path.basename(at), glob) for glob in self._exclude):
+                return True
+            at = os.path.dirname(at)
+        return False
 
     def _below(self, folder: str) -> Iterator[str]:
         """The regular files below a folder, in order. A link's target has its own turn, or is none of this folder's."""
