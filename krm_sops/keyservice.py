@@ -77,6 +77,8 @@ class KeyService:
 
     def encrypt(self, key: MasterKey, part: bytes) -> str:
         """`part`, wrapped by `key`: what becomes its `enc`. Raises KeyUnavailable."""
+        if key.fields().get("version") == "":
+            raise KeyUnavailable("a key service does not tell which version of the key it takes: name one")
         return self._call("/KeyService/Encrypt", key, part).decode("utf-8", "replace")
 
     def _check_local(self) -> None:
