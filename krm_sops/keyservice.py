@@ -77,8 +77,6 @@ class KeyService:
 
     def encrypt(self, key: MasterKey, part: bytes) -> str:
         """`part`, wrapped by `key`: what becomes its `enc`. Raises KeyUnavailable."""
-        if key.fields().get("version") == "":
-            raise KeyUnavailable("a key service does not tell which version of the key it takes: name one")
         return self._call("/KeyService/Encrypt", key, part).decode("utf-8", "replace")
 
     def _check_local(self) -> None:
@@ -158,10 +156,13 @@ class _ServedKey:
 
     def wrap(self, part: bytes, credentials: Credentials) -> MasterKey:
         """The key itself, around `part`. See keys/base.py."""
-        return self._first(
-            lambda: self._key.wrap(part, credentials),
-            lambda service: with_enc(self._key, service.encrypt(self._key, part)),
-        )
+
+        def ask(service: KeyService) -> MasterKey:
+            if self._key.fields().get("version") == "":
+                raise KeyUnavailable("a key service does not tell which version of the key it takes: name one")
+            return with_enc(self._key, service.encrypt(self._key, part))
+
+        return self._first(lambda: self._key.wrap(part, credentials), ask)
 
     def unwrap(self, credentials: Credentials) -> bytes:
         """See keys/base.py."""
