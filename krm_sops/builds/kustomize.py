@@ -90,24 +90,24 @@ class Build:
         with PrivateFolder(self.host.env) as private:
             hand_over = [*_interpreter(), "-I", "-S", relay.__file__, f"{private.path}/socket"]
             plugins = Plugins(self.limits, hand_over, allow_others=self.allow_others)
-            mirror = Mirror(self.root, self.limits, private, plugins, allow_remote=self.allow_remote)
+            mirror = Mirror(self.root, self.limits, private, plugins, allow_remote=self.allow_remote, mask=mask)
             if mirror.add(folder) == "Component":
                 raise ConfigError(
                     f"{shown(folder)} is a component, which is built only where a kustomization lists it",
                     hint="name it in .krmignore if it is one of a folder's",
                 )
             if mirror.inputs:
-                self._decrypt(mirror, mask=mask)
+                self._decrypt(mirror)
             argv = self._command(program, f"{private.path}/{SOURCE}/{folder}", plugins, mirror)
             output, message = self._supervised(argv, private, mirror)
         return output, message, mirror
 
-    def _decrypt(self, mirror: Mirror, *, mask: bool) -> None:
+    def _decrypt(self, mirror: Mirror) -> None:
         from krm_sops.datakey import open_ahead
 
         credentials = self.credentials()
         open_ahead(mirror.metadata, credentials)
-        mirror.decrypt(credentials, mask=mask)
+        mirror.decrypt(credentials)
 
     def _command(self, program: str, folder: str, plugins: Plugins, mirror: Mirror) -> list[str]:
         is_kubectl = os.path.basename(program) == "kubectl"

@@ -14,23 +14,22 @@ import os
 from krm_sops.builds import kustomization
 from krm_sops.errors import ConfigError, InputError, KrmSopsError, LimitError, PolicyError, shown
 from krm_sops.functions.files import EncryptedFile, in_file
-from krm_sops.krm.item import MASK
 from krm_sops.roots import open_below, read_below, relative
 from krm_sops.stores import STORES, format_for_path
 from krm_sops.stores.json import in_one_line
-from krm_sops.tree import Branch, Comment, Entry, leaves, with_leaves
+from krm_sops.tree import Branch, Entry
 from krm_sops.yamlio import read as read_yaml
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from krm_sops.builds.plugins import Plugins
     from krm_sops.builds.private import PrivateFolder
     from krm_sops.credentials import Credentials
     from krm_sops.limits import Limits
     from krm_sops.metadata import Metadata
-    from krm_sops.tree import Leaf, Node
+    from krm_sops.tree import Node
 
 SOURCE = "source"
 """The repository's root, in the private folder."""
@@ -61,17 +60,25 @@ class Mirror:
     """originals: the manifests that may be encrypted, as they are, by their paths from the root.
 
     inputs: what is still to be decrypted.  remote: the first resource of somewhere else, "" for none.
-    names: the private names, and what they stand for.
+    names: the private names, and what they stand for.  mask: no plaintext is written.
     """
 
     def __init__(
-        self, root: str, limits: Limits, private: PrivateFolder, plugins: Plugins, *, allow_remote: bool
+        self,
+        root: str,
+        limits: Limits,
+        private: PrivateFolder,
+        plugins: Plugins,
+        *,
+        allow_remote: bool = False,
+        mask: bool = False,
     ) -> None:
         self.root = root
         self.limits = limits
         self.private = private
         self.plugins = plugins
         self.allow_remote = allow_remote
+        self.mask = mask
         self.originals: dict[str, bytes] = {}
         self.inputs: list[Input] = []
         self.remote = ""
@@ -105,10 +112,14 @@ class Mirror:
         self._write(place, in_one_line(new).encode() + b"\n", path)
         return str(branch.get("kind") or "Kustomization")
 
-    def decrypt(self, credentials: Credentials, *, mask: bool) -> None:
+    def decrypt(self, credentials: Credentials) -> None:
         """Write the plaintext of all inputs. Raises what `EncryptedFile.decrypt` does."""
         for given in self.inputs:
-            content = _masked(given, credentials) if mask else given.file.content(credentials)
+            file = given.file
+            if self.mask and not given.as_value:  # whose keys kustomize needs
+                content = STORES[file.format].write_plain(file.decrypt(credentials))
+            else:
+                content = file.content(credentials)
             self.private.write(f"{SOURCE}/{given.place}", content)
 
     @property
@@ -186,7 +197,7 @@ class Mirror:
             text = f"an encrypted file of more than {limits.document_bytes} bytes (the limit document_bytes)"
             raise LimitError(f"{shown(path)}: {text}")
         try:
-            file = EncryptedFile(path, format_, raw, limits, self._nodes_left)
+            file = EncryptedFile(path, format_, raw, limits, self._nodes_left, mask=self.mask)
         except KrmSopsError as error:
             raise in_file(error, path) from None
         self._nodes_left -= file.nodes
@@ -375,25 +386,6 @@ def _is_inline(text: str, mirror: Mirror) -> bool:
         return isinstance(read_yaml(text, mirror.limits, mirror.limits.document_nodes).root, (Branch, list))
     except InputError:
         return False
-
-
-def _masked(given: Input, credentials: Credentials) -> bytes:
-    """What stands in for the plaintext where nothing of it may be seen (S27)."""
-    encrypted = given.file.branches
-    plain = given.file.decrypt(credentials)
-    if given.as_value:
-        return MASK.encode()
-    masked = [with_leaves(branch, _masked_leaves(old, branch)) for old, branch in zip(encrypted, plain, strict=True)]
-    return STORES[given.file.format].write_plain([branch for branch in masked if isinstance(branch, Branch)])
-
-
-def _masked_leaves(encrypted: Branch, plain: Branch) -> Iterator[Leaf]:
-    for old, new in zip(leaves(encrypted), leaves(plain), strict=True):
-        text = old.text if isinstance(old, Comment) else old
-        if not (isinstance(text, str) and text.startswith("ENC[")):
-            yield new
-        else:
-            yield Comment(MASK) if isinstance(new, Comment) else MASK
 
 
 def _why(error: OSError) -> str:

@@ -9,7 +9,7 @@ from krm_sops.registry import Registry
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from typing import Protocol
 
     from krm_sops.host import Host
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
         limits: Limits
         from_kustomize: bool
+        originals: Mapping[str, bytes]
 
         @property
         def config(self) -> Item | None: ...

@@ -55,6 +55,7 @@ class Options:
         self.exclude: list[Selector] = []
         self.include: list[str] = []
         self.needs_hash = False
+        self.mask = False
         self.kustomize = from_kustomize(config)
         if config is None or config.kind == "Secret":
             return
@@ -115,6 +116,7 @@ class Options:
         """Take over what is in force; what is wished for in vain."""
         refused: list[PolicyError] = []
         self.strict = self.strict or policy.strict
+        self.mask = policy.mask
         try:
             self.mac = policy.mac_mode(self.mac, f"{self.where}.mac")
         except PolicyError as error:
@@ -314,13 +316,18 @@ def _decrypt_all(
     _open_ahead([block for item in todo for block in _blocks(item, values)], credentials, keys.limits.key_entries)
     opening = Opening(credentials, options, answer, keys.limits, keys.proofs)
     wanted = set(todo)
-    for group in groups(keys.given.encrypted()):
-        if wanted.isdisjoint(group.members):
-            continue
+    for item in todo:
+        item.mask = options.mask
+    left = [group for group in reversed(groups(keys.given.encrypted())) if not wanted.isdisjoint(group.members)]
+    while left:
+        group = left.pop()
         try:
             decrypt_group(group, wanted, opening)
         except KrmSopsError as error:
-            answer.results.append(Result.of(error, opening.item))
+            if group.is_guess:
+                left += reversed([alone for alone in group.alone() if not wanted.isdisjoint(alone.members)])
+            else:
+                answer.results.append(Result.of(error, opening.item))
     if values:
         from krm_sops.functions.decrypt_embedded import decrypt_values
 

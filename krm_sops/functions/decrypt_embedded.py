@@ -14,7 +14,7 @@ from binascii import b2a_base64
 from krm_sops.datakey import recover
 from krm_sops.document import EncryptedDocument
 from krm_sops.errors import KrmSopsError, StoreError
-from krm_sops.krm.item import refuse_duplicates
+from krm_sops.krm.item import MASKED, refuse_duplicates
 from krm_sops.krm.results import Result
 from krm_sops.metadata import Metadata
 from krm_sops.stores import STORES, format_for_path
@@ -45,14 +45,16 @@ def decrypt_values(item: Item, documents: Sequence[Embedded], opening: Opening) 
             metadata = Metadata.from_branch(document.block, opening.limits.key_entries)
             data_key = recover(metadata, opening.credentials)
             plain, opened = EncryptedDocument(document.branches, metadata).decrypt(data_key)
-            raw = _written(document, plain)
+            raw = b"" if item.mask else _written(document, plain)
         except KrmSopsError as error:
             error.path = (*path, *error.path)
             raise
         text = b2a_base64(raw, newline=False).decode() if document.in_base64 else from_bytes(raw)
         item.put(document.leaf, text, quoted=not document.in_base64, path=path)
         _tell(document, opened, opening)
-        values += [(path, opened.leaves[at]) for at in opened.changed]
+        values += [] if item.mask else [(path, opened.leaves[at]) for at in opened.changed]
+    if item.mask:
+        item.annotate(MASKED, "true")
     if opening.options.needs_hash:
         from krm_sops.functions.name_hash import ask_for_hash
 
@@ -67,7 +69,7 @@ def _tell(document: Embedded, opened: Opened, opening: Opening) -> None:
         opening.answer.results.append(Result("warning", "TagMismatch", text, item=opening.item, field=field))
     pairs = zip(opened.paths, opened.leaves, strict=True)
     remaining = [(*document.path, *path) for path, leaf in pairs if isinstance(leaf, str) and CIPHERTEXT in leaf]
-    if remaining:
+    if remaining and not opening.item.mask:
         from krm_sops.functions.leftovers import tell_remaining
 
         tell_remaining(opening.item, remaining, opening.answer)

@@ -18,8 +18,8 @@ from krm_sops.errors import (
     MacUnverifiable,
     MetadataError,
 )
-from krm_sops.functions.regroup import SHARED
-from krm_sops.krm.item import LOCAL_CONFIG, refuse_duplicates
+from krm_sops.functions.regroup import SHARED, Group
+from krm_sops.krm.item import LOCAL_CONFIG, MASKED, refuse_duplicates
 from krm_sops.krm.results import Result
 from krm_sops.metadata import Metadata
 from krm_sops.tree import CIPHERTEXT, Branch, Comment, Entry, Timestamp, leaves, with_leaves
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from krm_sops.functions import Answer
     from krm_sops.functions.decrypt import Options
     from krm_sops.functions.proofs import Proofs
-    from krm_sops.functions.regroup import Group
     from krm_sops.krm.item import Item
     from krm_sops.limits import Limits
     from krm_sops.tree import Leaf, Node, Scalar
@@ -74,11 +73,11 @@ class Opening:
 
 
 def decrypt_group(group: Group, wanted: Collection[Item], opening: Opening) -> None:
-    """Decrypt items that have one MAC in their texts. Raises KrmSopsError, for `opening.item`.
+    """Decrypt items that have one MAC in their texts. Raises KrmSopsError, for `opening.item`, and changes none.
 
     wanted: those of its members that change. The others are read for the MAC, which covers them too, and stay.
     """
-    for document in _verified(group, wanted, opening):
+    for document in _verified(group, opening):
         opening.item = document.item
         if document.item in wanted:
             _make_plain(document, opening)
@@ -94,14 +93,17 @@ def _make_plain(document: _Document, opening: Opening) -> None:
     if opening.options.needs_hash:
         from krm_sops.functions.name_hash import ask_for_hash
 
-        ask_for_hash(item, [(opened.paths[at], opened.leaves[at]) for at in opened.changed], opening.answer)
+        secrets = [] if item.mask else [(opened.paths[at], opened.leaves[at]) for at in opened.changed]
+        ask_for_hash(item, secrets, opening.answer)
+    if item.mask:
+        item.annotate(MASKED, "true")
     if opened.unopened:
         text = f"{len(opened.unopened)} comments do not fit their tags and stay encrypted"
         opening.answer.results.append(Result("warning", "TagMismatch", text, item=item))
     remaining = [
         path for path, leaf in zip(opened.paths, opened.leaves, strict=True) if _is_encrypted(item, path, leaf)
     ]
-    if remaining:
+    if remaining and not item.mask:
         from krm_sops.functions.leftovers import tell_remaining
 
         tell_remaining(item, remaining, opening.answer)
@@ -117,7 +119,12 @@ def _expand(document: _Document, opening: Opening) -> None:
     if is_suspended(resource):
         opening.answer.results.append(Result("info", "StaysEncrypted", "stays as it is: it is suspended", item=item))
         return
-    item.replacement = secrets_of(resource)
+    if item.mask:
+        from krm_sops.functions.masking import marked, masked
+
+        item.replacement = [marked(secret) for secret in secrets_of(masked(document.branch, resource))]
+    else:
+        item.replacement = secrets_of(resource)
     if opening.options.needs_hash:
         from krm_sops.functions.name_hash import ask_for_hashes
 
@@ -143,39 +150,29 @@ def opened_leaves(item: Item, group: Group, opening: Opening) -> list[tuple[tupl
     It was marked as local configuration in an earlier run, perhaps, which its MAC does not know of.
     """
     try:
-        documents = _verified(group, [item], opening)
-    except (MacMismatch, EncryptedValueError):
-        if item.annotation(LOCAL_CONFIG) != "true":
+        documents = _verified(group, opening)
+    except KrmSopsError as error:
+        if group.is_guess:
+            return opened_leaves(item, Group([item]), opening)
+        if item.annotation(LOCAL_CONFIG) != "true" or not isinstance(error, (MacMismatch, EncryptedValueError)):
             raise
-        documents = _verified(group, [item], opening, marked=item)
+        documents = _verified(group, opening, marked=item)
     opened = next(document.opened for document in documents if document.item is item)
     return list(zip(opened.paths, opened.leaves, strict=True))
 
 
-def _verified(group: Group, wanted: Collection[Item], opening: Opening, marked: Item | None = None) -> list[_Document]:
-    """The members, opened. Where they may be no group at all, in doubt the wanted ones by themselves.
+def _verified(group: Group, opening: Opening, marked: Item | None = None) -> list[_Document]:
+    """The members, opened. Where they may be no group at all, only the MAC itself says that they are one.
 
     marked: the one that was annotated as local configuration after encryption.
     """
     group.check()
-    is_guess = len(group.members) > 1 and not group.is_certain
-    try:
-        return _together(group.members, opening, marked, strict=is_guess)
-    except KrmSopsError:
-        if not is_guess:
-            raise
-    alone = [member for member in group.members if member in wanted]
-    return [document for member in alone for document in _together([member], opening, marked)]
-
-
-def _together(items: list[Item], opening: Opening, marked: Item | None, *, strict: bool = False) -> list[_Document]:
-    """strict: whatever the options say."""
     documents = []
-    for item in items:
+    for item in group.members:
         opening.item = item
         documents.append(_Document(item, opening, LOCAL_CONFIG if item is marked else ""))
-    opening.item = items[0]
-    _check_mac(documents, opening, strict=strict)
+    opening.item = group.members[0]
+    _check_mac(documents, opening, strict=group.is_guess)
     return documents
 
 
@@ -282,9 +279,10 @@ class _Document:
         item = self.item
         spelled = item.text(leaf)
         if isinstance(value, (bool, int, float, Timestamp)):
-            item.put(leaf, to_text(value) if spelled.startswith("!") else spelled, quoted=True, path=path)
+            text = to_text(value) if spelled.startswith("!") else spelled
+            item.put(leaf, text, quoted=True, path=path, clear=True)
         elif isinstance(value, str) and spelled == value and scalar_text(value, indent=0) != value:
-            item.put(leaf, value, quoted=True, path=path)
+            item.put(leaf, value, quoted=True, path=path, clear=True)
 
 
 def _without_comments(node: Node) -> Node:

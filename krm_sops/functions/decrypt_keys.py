@@ -49,7 +49,7 @@ class Keys:
         if self._proofs is None:
             from krm_sops.functions.proofs import Proofs
 
-            self._proofs = Proofs(self.host, self.policy, self.limits)
+            self._proofs = Proofs(self.host, self.policy, self.limits, self.given.originals)
         return self._proofs
 
     def refused(self) -> list[PolicyError]:

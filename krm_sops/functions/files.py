@@ -9,6 +9,7 @@ from __future__ import annotations
 from krm_sops.datakey import recover
 from krm_sops.document import EncryptedDocument
 from krm_sops.errors import ConfigError, KrmSopsError, LimitError, NoMetadata, StoreError, shown
+from krm_sops.krm.item import MASK
 from krm_sops.metadata import Metadata
 from krm_sops.roots import read_below, relative
 from krm_sops.stores import STORES, format_for_path
@@ -27,10 +28,11 @@ class Files:
     Each file counts for `run_nodes` as often as it is read.
     """
 
-    def __init__(self, root: str, folder: str, limits: Limits) -> None:
+    def __init__(self, root: str, folder: str, limits: Limits, *, mask: bool = False) -> None:
         self.root = root
         self.folder = folder
         self.limits = limits
+        self.mask = mask
         self._nodes_left = limits.run_nodes
 
     def raw(self, path: str) -> bytes:
@@ -53,7 +55,9 @@ class Files:
         """
         raw = self.raw(path)
         try:
-            found = EncryptedFile(path, format_ or format_for_path(path), raw, self.limits, self._nodes_left)
+            found = EncryptedFile(
+                path, format_ or format_for_path(path), raw, self.limits, self._nodes_left, mask=self.mask
+            )
         except KrmSopsError as error:
             raise in_file(error, path) from None
         self._nodes_left -= found.nodes
@@ -63,10 +67,12 @@ class Files:
 class EncryptedFile:
     """nodes: how many collections and scalars it has.  unopened: comments that did not fit their tags and stayed."""
 
-    __slots__ = ("branches", "format", "metadata", "nodes", "path", "unopened")
+    __slots__ = ("branches", "format", "mask", "metadata", "nodes", "path", "unopened")
 
-    def __init__(self, path: str, format_: str, raw: bytes, limits: Limits, nodes_left: int) -> None:
-        """Raises InputError, LimitError."""
+    def __init__(
+        self, path: str, format_: str, raw: bytes, limits: Limits, nodes_left: int, *, mask: bool = False
+    ) -> None:
+        """mask: what is decrypted becomes asterisks. Raises InputError, LimitError."""
         if nodes_left < 1:
             raise LimitError(f"files of more than {limits.run_nodes} nodes together (the limit run_nodes)")
         allowed = limits.changed({"document_nodes": min(limits.document_nodes, nodes_left)})
@@ -78,6 +84,7 @@ class EncryptedFile:
         self.metadata = Metadata.from_branch(block, limits.key_entries)
         self.nodes = sum(map(_nodes, self.branches))
         self.unopened = 0
+        self.mask = mask
 
     def decrypt(self, credentials: Credentials) -> list[Branch]:
         """The plain documents. Raises DataKeyError, InputError, IntegrityError, each naming the file."""
@@ -87,6 +94,10 @@ class EncryptedFile:
         except KrmSopsError as error:
             raise in_file(error, self.path) from None
         self.unopened = len(opened.unopened)
+        if self.mask:
+            from krm_sops.functions.masking import masked
+
+            return [masked(*pair) for pair in zip(self.branches, plain, strict=True)]
         return plain
 
     def content(self, credentials: Credentials) -> bytes:
@@ -98,7 +109,9 @@ class EncryptedFile:
             raise in_file(error, self.path) from None
 
     def written(self, plain: list[Branch]) -> bytes:
-        """What `decrypt` gave as a file of the same format. Raises StoreError."""
+        """What `decrypt` gave as a file of the same format; a mask for it whole. Raises StoreError."""
+        if self.mask:
+            return MASK.encode()
         try:
             return STORES[self.format].write_plain(plain)
         except UnicodeEncodeError:

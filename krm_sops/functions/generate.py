@@ -57,6 +57,10 @@ def run(given: Given, host: Host, policy: Policy | None) -> Answer:
         _refuse_in_place(given, config, plan)
         work = _Work(plan, _files(config, host, policy, plan), answer)
         answer.added = work.objects(keys)
+        if policy.mask:
+            from krm_sops.functions.masking import marked
+
+            answer.added = [marked(made) for made in answer.added]
     if options.strict:
         for result in answer.results:
             if result.severity == "warning":
@@ -102,7 +106,7 @@ def _files(config: Item, host: Host, policy: Policy, plan: Plan) -> Files:
     if root == "/":
         raise ConfigError("there is no repository here whose files could be read", hint=_NO_FILES)
     folder = f"{package}/{os.path.dirname(config.annotation(PATH))}" if package else "."
-    return Files(root, folder, policy.limits)
+    return Files(root, folder, policy.limits, mask=policy.mask)
 
 
 class _Work:

@@ -16,7 +16,7 @@ from krm_sops.values import mac_bytes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator
+    from collections.abc import Callable, Collection, Iterator, Mapping
     from typing import TypeAlias
 
     from krm_sops.cipher import DataKey
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 LARGEST = 5 << 20
 _SET_BY_KUSTOMIZE = ("name", "namespace", "labels", "annotations")
 _LONGEST_ANNOTATION = 1 << 16
+_FARTHEST = 8
+"""Characters between the key `mac` and its value."""
 
 
 class Origin:
@@ -123,6 +125,25 @@ class Origins:
         from krm_sops.yamlcomments import read
 
         return read(text, depth=self.limits.depth, nodes=self.limits.document_nodes)
+
+
+class Originals(Origins):
+    """The same for files that are all at hand: an item's is the one with its MAC, whatever annotations say."""
+
+    def __init__(self, files: Mapping[str, bytes], limits: Limits) -> None:
+        super().__init__("/", "/", files.__getitem__, limits)
+        self._by_mac: dict[bytes, list[str]] = {}
+        for path, raw in files.items():
+            for part in raw.split(b"mac")[1:]:
+                start = part.find(b"ENC[")
+                if 0 <= start < _FARTHEST:
+                    found = self._by_mac.setdefault(part[start : part.find(b"]", start) + 1], [])
+                    found += [] if path in found else [path]
+
+    def _candidates(self, item: Item) -> Iterator[str]:
+        block = item.branch.get("sops")
+        mac = block.get("mac") if isinstance(block, Branch) else None
+        return iter(self._by_mac.get(mac.encode("utf-8", "surrogateescape"), ()) if isinstance(mac, str) else ())
 
 
 def _normal(path: str) -> list[str]:

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from krm_sops import reordering
 from krm_sops.errors import KrmSopsError, MacMismatch, shown
-from krm_sops.functions.origin import LARGEST, Origins
+from krm_sops.functions.origin import LARGEST, Originals, Origins
 from krm_sops.krm.results import Result
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from krm_sops.cipher import DataKey
     from krm_sops.document import EncryptedDocument, Opened
@@ -28,9 +28,10 @@ _MOST_NAMED = 100
 class Proofs:
     """For one run: its files are read once, and all of its documents share a bound."""
 
-    def __init__(self, host: Host, policy: Policy, limits: Limits) -> None:
+    def __init__(self, host: Host, policy: Policy, limits: Limits, originals: Mapping[str, bytes]) -> None:
+        """originals: the items' files, where they are at hand, by their paths from the root."""
         self.budget = reordering.Budget()
-        self.origins = _origins(host, policy, limits)
+        self.origins = Originals(originals, limits) if originals else _origins(host, policy, limits)
 
     def by_origin(
         self, items: Sequence[Item], opened: Sequence[Opened], document: EncryptedDocument, data_key: DataKey

@@ -21,7 +21,7 @@ OPT_OUTS = ("kustomize.toolkit.fluxcd.io/decrypt", "krm-sops.dev/decrypt")
 """With the value `disabled`: the object stays encrypted."""
 MASK = "***"
 _MASK_IN_BASE64 = "Kioq"
-_BASE64_FIELDS = (("Secret", "data"), ("ConfigMap", "binaryData"))
+_SECRETS = ("Secret", "SopsSecret")
 _INJECTED = frozenset(
     (
         "config.kubernetes.io/path",
@@ -43,8 +43,10 @@ def is_injected(annotation: str) -> bool:
 
 
 def mask_at(kind: str, path: tuple[str, ...]) -> str:
-    """What a decrypted value becomes, whatever it was (S27)."""
-    return _MASK_IN_BASE64 if len(path) == 2 and (kind, path[0]) in _BASE64_FIELDS else MASK
+    """What a decrypted value becomes, whatever it was (S27): in base64 where only that can stand."""
+    field = path[-2] if len(path) > 1 else ""
+    is_base64 = (field == "data" and kind.endswith(_SECRETS)) or (field == "binaryData" and kind == "ConfigMap")
+    return _MASK_IN_BASE64 if is_base64 else MASK
 
 
 class Item:

@@ -30,7 +30,7 @@ from krm_sops.tree import Branch
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from krm_sops.krm.results import Result
     from krm_sops.limits import Limits
@@ -58,6 +58,7 @@ class ResourceList:
     """config: the functionConfig as an item, None where there is none.  Items are asked for by what they contain."""
 
     from_kustomize = False  # what is not in the config is not known
+    originals: Mapping[str, bytes] = {}
 
     def __init__(self, raw: bytes, limits: Limits, *, exact: bool = False) -> None:
         """exact: skip the fast reader. Raises ResourceListError, LimitError."""
