@@ -27,6 +27,15 @@ class Group:
         self.members = members
         self.is_certain = is_certain
 
+    @property
+    def is_guess(self) -> bool:
+        """Whether its members may have nothing to do with each other."""
+        return len(self.members) > 1 and not self.is_certain
+
+    def alone(self) -> list[Group]:
+        """Each member by itself."""
+        return [Group([member]) for member in self.members]
+
     def check(self) -> None:
         """Raises MacMismatch where a member is missing between two others, or there twice."""
         if not self.is_certain:
