@@ -389,6 +389,21 @@ def test_no_document_of_several_is_lost(format_):
     assert len(opened(file("yaml", inner, inner), "yaml")) == 2
 
 
+class Forgetful:
+    """A store that leaves out a document when it writes."""
+
+    is_reserved = STORES["yaml"].is_reserved
+    read = STORES["yaml"].read
+
+    def write_encrypted(self, branches: list[Branch], about: Branch, indent: int | None = None) -> bytes:
+        return STORES["yaml"].write_encrypted(branches[:1], about, indent)
+
+
+def test_a_document_that_no_mac_covers_is_missed_too():
+    with pytest.raises(StoreError, match="of 2 documents 1 were left"):
+        encrypted_file([branch(a="x"), branch(b=None)], metadata(), KEY, Forgetful(), now=NOW)
+
+
 @pytest.mark.parametrize(
     ("format_", "document"),
     [
@@ -569,6 +584,13 @@ def test_another_rule_is_a_change_and_makes_clear_what_it_says():
     assert after.branches[0].get("a") == before.branches[0].get("a")
     assert after.branches[0].get("z") == "same"
     assert after.metadata.lastmodified == LATER
+
+
+def test_what_the_mac_covers_is_part_of_the_rule():
+    before = encrypt([BEFORE], metadata(), KEY, now=NOW)
+    after = encrypt([BEFORE], metadata(only=True), KEY, now=LATER, carried=carried(before))
+    assert after.metadata.lastmodified == LATER
+    assert exact(after.decrypt(KEY)[0]) == exact([BEFORE])
 
 
 # Shares
