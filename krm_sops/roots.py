@@ -36,14 +36,22 @@ def source_root(host: Host, policy: Policy, start: str = ".") -> str:
     at = folder
     while not os.path.lexists(f"{at}/.git"):
         if at == "/":
-            return _checkout(folder, host.env.get("ARGOCD_APP_SOURCE_PATH", ""))
+            return _checkout(folder, host)
         at = os.path.dirname(at)
     return at
 
 
-def _checkout(folder: str, source_path: str) -> str:
-    """`folder` without the application's path, which Argo CD appends to the checkout that it hands to a plugin."""
-    inner = "/" + os.path.normpath(source_path).strip("/")
+def _checkout(folder: str, host: Host) -> str:
+    """The part of a repository that Argo CD hands to a plugin: each in a folder of its own below the plugin's.
+
+    Where that is elsewhere: `folder` without the application's path, which Argo CD appends to it.
+    Source: argoproj/argo-cd 3.6, common/common.go, GetCMPWorkDir.
+    """
+    place = host.env.get("ARGOCD_CMP_WORKDIR") or host.env.get("TMPDIR") or "/tmp"  # noqa: S108
+    work = os.path.realpath(place).rstrip("/") + "/_cmp_server/"
+    if folder.startswith(work):
+        return work + folder.removeprefix(work).partition("/")[0]
+    inner = "/" + os.path.normpath(host.env.get("ARGOCD_APP_SOURCE_PATH", "")).strip("/")
     return folder.removesuffix(inner) or folder if inner not in ("/.", "/") else folder
 
 

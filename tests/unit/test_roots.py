@@ -108,6 +108,16 @@ def test_argo_cd_says_where_its_checkout_begins(root, source_path, found):
     assert Path(source_root(Host(env=env), policy(), str(root / "base" / "inner"))) == root / found
 
 
+@pytest.mark.parametrize("name", ["ARGOCD_CMP_WORKDIR", "TMPDIR"])
+def test_argo_cd_hands_over_each_checkout_in_a_folder_of_its_own(tmp_path, name):
+    """Perhaps without what is above some folder of the repository, so that the application's path does not tell."""
+    inner = tmp_path / "_cmp_server" / "1234" / "overlays" / "prod"
+    inner.mkdir(parents=True)
+    env = {name: str(tmp_path), "ARGOCD_APP_SOURCE_PATH": "clusters/overlays/prod"}
+    for start in (inner, inner.parent, tmp_path / "_cmp_server" / "1234"):
+        assert source_root(Host(env=env, files={}), policy(), str(start)) == str(tmp_path / "_cmp_server" / "1234")
+
+
 def test_the_operators_root_comes_first(root):
     (root / "base" / ".git").mkdir()
     assert source_root(Host(env={}), policy(str(root)), str(root / "base" / "inner")) == str(root)
