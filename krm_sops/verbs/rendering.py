@@ -8,10 +8,11 @@ from krm_sops import cli
 from krm_sops.errors import ConfigError, KrmSopsError, shown
 from krm_sops.functions import Answer, FunctionError
 from krm_sops.functions.decrypt import run as decrypt
-from krm_sops.krm.item import LOCAL_CONFIG
+from krm_sops.krm.item import LOCAL_CONFIG, MASK, MASKED, mask_at
 from krm_sops.krm.results import Result
 from krm_sops.krm.stream import Stream
 from krm_sops.roots import read_below, relative, source_root
+from krm_sops.tree import leaves
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -195,12 +196,24 @@ class Rendering:
     def _decrypt(self, part: Part) -> None:
         answer = decrypt(part.stream, self.host, self.policy)
         self.results += answer.results
+        if self.policy.mask and part.stream.from_kustomize:
+            _mark(part.stream)
         part.left_out.update(answer.key_items)
         part.left_out.update(
             item
             for item in part.stream.holding(LOCAL_CONFIG.encode())
             if item.annotation(LOCAL_CONFIG) not in ("", "false")
         )
+
+
+def _mark(stream: Stream) -> None:
+    """Annotate the objects into which masked files were built; those that were decrypted after the build are."""
+    for document in stream.documents:
+        if MASK in document.text or mask_at("Secret", ("data", "")) in document.text:
+            for item in document.items:
+                found = {mask_at(item.kind, path) for path in (("stringData", ""), ("data", ""))}
+                if not item.edits and any(leaf in found for leaf in leaves(item.branch)):
+                    item.annotate(MASKED, "true")
 
 
 def _root(host: Host, policy: Policy, start: str) -> str:
