@@ -7,6 +7,7 @@ import selectors
 import socket
 import subprocess
 import sys
+from copy import copy
 
 from krm_sops.builds import relay
 from krm_sops.builds.mirror import SOURCE, Mirror
@@ -52,7 +53,9 @@ class Build:
         self.root = root
         self.host = host
         self.limits = limits
-        self.flags = flags
+        self.flags = copy(flags)
+        self.flags.root = root
+        self.flags.key_files = [os.path.abspath(path) for path in flags.key_files]
         self.credentials = credentials
         self.allow_remote = allow_remote
         self.allow_others = allow_others
