@@ -26,7 +26,6 @@ _ENCRYPTED = re.compile(
 )
 _DEPTH = 3
 """Documents inside of documents."""
-_DEFAULT_RULE = ("unencrypted_suffix", "_unencrypted")
 
 
 class Judged:
@@ -183,8 +182,6 @@ class Judged:
             finding = Finding("WeakSelection", f"{rule} chooses no value", field=f"sops.{selection.rule}")
             finding.object = reference(owner.branch)
             self.unchosen.append((metadata.mac, finding, owner.at))
-        if (selection.rule, selection.pattern) == _DEFAULT_RULE:
-            return  # the names of the values say themselves that they are plain
         left = [leaf for leaf in given if leaf.is_secret and not leaf.chosen and not leaf.is_ciphertext]
         for subject, some in _by_object(left):
             text = f"{rule} leaves {_counted(some)} in plain text"
