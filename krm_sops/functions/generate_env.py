@@ -25,6 +25,7 @@ _SPACE = "\t\v\f\r \x85\xa0"
 _ALL_SPACE = (
     _SPACE + "\n\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u2028\u2029\u202f\u205f\u3000"
 )
+_IN_NAME = "_." + _SPACE + "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _ESCAPE = re.compile(r"\\(.)")
 _ESCAPED = re.compile(r"\\([^$])")
 _VARIABLE = re.compile(r"(\\)?\$\(?\{?([A-Z0-9_]+)?\}?")
@@ -109,7 +110,7 @@ class _Reader:
             self.at += 6
             self._skip()
         start = self.at
-        while self.at < len(text) and (text[self.at] in "_." + _SPACE or text[self.at].isalnum()):
+        while self.at < len(text) and text[self.at] in _IN_NAME:
             self.at += 1
         name = text[start : self.at].rstrip(_ALL_SPACE)
         if not name or text[self.at : self.at + 1] not in ("=", ":"):
