@@ -101,11 +101,19 @@ def content(value: Node, in_base64: bool) -> bytes | None:
 
 
 def _may_be_document(raw: bytes) -> bool:
-    """False only where no format can read a key ``sops`` in it: without these letters, it takes an escape, a tag of
-    binary data, or two bytes a letter (S17)."""
-    if b"sops" in raw or raw.startswith(_UTF_16) or any(escape in raw for escape in _ESCAPES):
+    """False only where no format can read a key ``sops`` in it (S17).
+
+    Without these letters it takes two bytes a letter; or, in what is text, an escape or a tag of binary data.
+    """
+    if b"sops" in raw or raw.startswith(_UTF_16):
         return True
-    return b"!" in raw and (b"binary" in raw or b"%" in raw)
+    if any(escape in raw for escape in _ESCAPES) or (b"!" in raw and (b"binary" in raw or b"%" in raw)):
+        try:
+            raw.decode()
+        except UnicodeDecodeError:
+            return False
+        return True
+    return False
 
 
 _Found = tuple[str, list[Branch], Branch]
@@ -143,6 +151,7 @@ def _is_metadata(block: Branch, branches: Sequence[Branch]) -> bool:
 
 
 def _nodes(node: Node) -> int:
+    """Collections and scalars, keys among them."""
     if isinstance(node, Branch):
-        return 1 + sum(_nodes(entry.value) for entry in node.entries)
+        return 1 + sum(1 + _nodes(entry.value) for entry in node.entries)
     return 1 + sum(map(_nodes, node)) if isinstance(node, list) else 1
