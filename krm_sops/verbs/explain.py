@@ -28,8 +28,8 @@ open, and whether its MAC can be checked here. Without FILE, stdin. Exits 0 also
 1 where a file is no SOPS document.
 
   --input-type FORMAT    yaml, json, dotenv, ini or binary, whatever the file's name says
-  --list                 instead: only the names of the encrypted files that a build of the folder FILE reads, its own
-                         and those that its kustomization names elsewhere; nothing where there is none
+  --list                 instead: the names of the files that a build of the folder FILE decrypts, its own and those
+                         that its kustomization names elsewhere; nothing where there is none
   --policy               instead: what the operator allows a function, and where each line comes from; with the
                          function's flags, what they change
 {KEY_HELP}

@@ -1,4 +1,4 @@
-"""The encrypted files that a build of a folder reads: its own, and what its kustomizations name in other ones.
+"""The files that a build of a folder decrypts: its own, and what its kustomizations name in other ones.
 
 It answers whether there is something to decrypt, for a program that has to choose who builds a folder (Argo CD), so it
 goes by what files hold, not by their names. Nothing is read outside of the root. What a build would refuse is passed
@@ -14,7 +14,9 @@ from krm_sops.builds.kustomization import KEYED_SOURCES, PLUGINS, find, read
 from krm_sops.builds.manifests import manifests
 from krm_sops.errors import KrmSopsError, PolicyError
 from krm_sops.functions import FUNCTIONS
-from krm_sops.functions.embedded import FIELDS, Search
+from krm_sops.functions.embedded import Search
+from krm_sops.functions.expand import is_sops_secret
+from krm_sops.krm.item import OPT_OUTS
 from krm_sops.krm.stream import Stream
 from krm_sops.roots import open_below, read_below, relative
 from krm_sops.stores import STORES, format_for_path
@@ -24,6 +26,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from krm_sops.krm.item import Item
     from krm_sops.limits import Limits
     from krm_sops.tree import Node
 
@@ -124,6 +127,11 @@ class _Search:
         if stream.encrypted() or any(stream.of_kind(kind) for kind in FUNCTIONS):
             return True
         return any(self.embedded.inside(item) for kind in FIELDS for item in stream.of_kind(kind))
+
+
+def _is_wanted(item: Item) -> bool:
+    """Whether it is decrypted without a config that asks for it."""
+    return not is_sops_secret(item.branch) and all(item.annotation(name).lower() != "disabled" for name in OPT_OUTS)
 
 
 def _texts(node: Node) -> list[str]:

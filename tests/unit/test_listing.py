@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import copy
 from typing import TYPE_CHECKING
 
 import pytest
@@ -46,6 +47,13 @@ def test_the_word_alone_is_no_encryption(tmp_path):
     about = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: sops\ndata:\n  sops: 'mac: ENC[AES256_GCM,data:x]'\n"
     tree(tmp_path, a_yaml=about, b_yaml="sops: [\n")
     assert listed(tmp_path) == []
+
+
+def test_what_is_decrypted_only_where_a_config_asks_for_it_does_not_count(tmp_path):
+    operators = {**made.encrypted(), "apiVersion": "isindir.github.com/v1alpha3", "kind": "SopsSecret"}
+    disabled = copy.deepcopy(made.encrypted())
+    disabled["metadata"]["annotations"] = {"krm-sops.dev/decrypt": "disabled"}
+    assert listed(tree(tmp_path, a_yaml=made.yaml(operators), b_yaml=made.yaml(disabled))) == []
 
 
 def test_a_document_inside_of_a_secrets_data_is_found(tmp_path):
