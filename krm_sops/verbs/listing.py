@@ -124,9 +124,9 @@ class _Search:
     def _is_encrypted_manifest(self, raw: bytes) -> bool:
         stream = Stream(self.limits)
         stream.add(raw)
-        if stream.encrypted() or any(stream.of_kind(kind) for kind in FUNCTIONS):
+        if any(_is_wanted(item) for item in stream.encrypted()) or any(stream.of_kind(kind) for kind in FUNCTIONS):
             return True
-        return any(self.embedded.inside(item) for kind in FIELDS for item in stream.of_kind(kind))
+        return any(self.embedded.inside(item) for item in stream.of_kind("Secret") if _is_wanted(item))
 
 
 def _is_wanted(item: Item) -> bool:
