@@ -32,6 +32,8 @@ class Rule:
         inner = line.rstrip("/")
         anchored = "/" in inner
         parts = [part for part in inner.split("/") if part]
+        if parts[-1:] == [_ANY]:  # what is inside, not the folder itself
+            parts.insert(-1, "*")
         self.parts = [_ANY] * (not anchored) + parts
 
     def covers(self, path: Sequence[str], *, is_folder: bool) -> bool:
