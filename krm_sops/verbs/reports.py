@@ -10,7 +10,7 @@ import os
 from urllib.parse import quote_from_bytes
 
 from krm_sops import __version__
-from krm_sops.errors import printable
+from krm_sops.errors import shown
 from krm_sops.gate import RULES
 from krm_sops.registry import Registry
 from krm_sops.verbs.files import named
@@ -56,8 +56,8 @@ def _fields(finding: Finding) -> dict[str, object]:
         "index": finding.index,
         "line": finding.line,
         "column": finding.column,
-        "object": {name: printable(value[:200]) for name, value in finding.object.items()},
-        "field": printable(finding.field[:1000]),
+        "object": {name: shown(value, 253) for name, value in finding.object.items()},
+        "field": shown(finding.field, 1000),
     }
 
 
