@@ -24,8 +24,8 @@ that DIR may be moved or mounted anywhere, on any Linux of this architecture. An
   --legacy-plugins       instead: link this program into DIR, or else where kustomize looks for exec plugins, for
                          kubectl kustomize --enable-alpha-plugins
 
-Example, in an image without a shell, as any user:
-  podman run --rm -v ./tools:/dest krm-sops install /dest
+Example, from the image, which has no shell:
+  podman run --rm --user 0 --volume $PWD/tools:/dest krm-sops install /dest
 """
 
 NAMES = ("ksops", "SopsSecretGenerator", "sops")
