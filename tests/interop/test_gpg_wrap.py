@@ -162,6 +162,28 @@ class Made:
         return found[0] or None
 
 
+PRIMARIES = ("rsa2048", "dsa2048", "nistp256", "nistp521", "brainpoolP384r1", "secp256k1")
+
+
+@pytest.mark.parametrize("algorithm", PRIMARIES)
+def test_signatures_of_every_algorithm_are_checked(gnupg: Gnupg, algorithm: str) -> None:
+    name = f"signed with {algorithm}"
+    gnupg.run("--passphrase", "", "--quick-gen-key", name, algorithm, "sign,cert", "0")
+    made = Made(gnupg, name, new=False)
+    gnupg.run("--passphrase", "", "--quick-add-key", made.fingerprint, "cv25519", "encr", "0")
+    assert made.chosen_by_us() == made.chosen_by_gpg() is not None
+
+
+@pytest.mark.parametrize("digest", ["SHA1", "SHA224", "SHA384", "SHA512"])
+def test_signatures_over_every_digest_are_checked(gnupg: Gnupg, digest: str) -> None:
+    name = f"digest {digest}"
+    options = (f"--cert-digest-algo={digest}", "--passphrase", "")
+    gnupg.run(*options, "--quick-gen-key", name, "rsa2048", "sign,cert", "0")
+    made = Made(gnupg, name, new=False)
+    gnupg.run(*options, "--quick-add-key", made.fingerprint, "cv25519", "encr", "0")
+    assert made.chosen_by_us() == made.chosen_by_gpg() is not None
+
+
 def test_of_several_subkeys_the_newest_that_may_encrypt(gnupg: Gnupg) -> None:
     made = Made(gnupg, "several")
     made.subkey(20)
