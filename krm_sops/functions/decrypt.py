@@ -133,9 +133,13 @@ def run(given: Given, host: Host, policy: Policy | None) -> Answer:
 
     policy: None where nothing is encrypted.
     """
+    return run_with(Options(given.config), given, host, policy)
+
+
+def run_with(options: Options, given: Given, host: Host, policy: Policy | None) -> Answer:
+    """The same with options that are not read from the config."""
     answer = Answer()
     config = given.config
-    options = Options(config)
     options.kustomize = options.kustomize or given.from_kustomize
     answer.keys_in_config = config is not None and (
         config.kind == "Secret" or any(key.has("value") for key in options.keys)

@@ -409,3 +409,9 @@ def edited(text: str, edits: list[tuple[int, int, str]]) -> str:
         at = end
     pieces.append(text[at:])
     return "".join(pieces)
+
+
+def edited_part(text: str, part: tuple[int, int], edits: list[tuple[int, int, str]]) -> str:
+    """A part of `text` with the edits in it, which are all that there are."""
+    start, stop = part
+    return edited(text[start:stop], [(begin - start, end - start, new) for begin, end, new in edits])

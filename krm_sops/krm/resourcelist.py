@@ -25,7 +25,7 @@ from __future__ import annotations
 from _bisect import bisect_right
 
 from krm_sops.errors import InputError, KrmSopsError, LimitError, ResourceListError, shown
-from krm_sops.krm.item import Item, cut_entry, dash_line, edited, line_end
+from krm_sops.krm.item import Item, cut_entry, dash_line, edited, edited_part, line_end
 from krm_sops.tree import Branch
 
 TYPE_CHECKING = False
@@ -111,11 +111,18 @@ class ResourceList:
         keep_config: bool = True,
         changed: bool = True,
         added: Sequence[Branch] = (),
+        order: Sequence[Item] | None = None,
     ) -> bytes:
         """The list with the edits of its items, and their replacements.
 
         without: items that are left out.  changed: False drops all edits.  added: objects that come after the items.
+        order: all items, as they are to leave.
+
+        Raises NotPlainError for an order, unless the exact reader is at work; ResourceListError where an alias and what
+        it repeats would change places.
         """
+        if order is not None:
+            self._stream.arrange(order)
         return self._stream.write(results, list(without), keep_config, changed, list(added))
 
 
@@ -226,6 +233,9 @@ class _Plain:
         return answer
 
     def all_items(self) -> list[Item]:
+        raise NotPlainError
+
+    def arrange(self, _order: Sequence[Item]) -> None:
         raise NotPlainError
 
     def with_key(self, key: bytes) -> list[Item]:
@@ -422,6 +432,7 @@ class _Whole:
             self.items.append(Item(self.source, item, is_alias=bool(inner) and not start <= inner[0][0] < end))
         self._list("results")
         self.config = _config_item(self.source, root)
+        self.order = list(range(len(self.items)))
 
     def _list(self, name: str) -> list[Node]:
         found = self.root.get(name)
@@ -437,6 +448,20 @@ class _Whole:
 
     def all_items(self) -> list[Item]:
         return self.items
+
+    def arrange(self, order: Sequence[Item]) -> None:
+        """Write the items in this order. Raises ResourceListError."""
+        numbers = {item: at for at, item in enumerate(self.items)}
+        self.order = [numbers[item] for item in order]
+        place = self.source.places.get(id(self.root.get("items")))
+        starts = [start for start, _ in place.entries] if place else []
+        if self._is_moved() and any(
+            bisect_right(starts, anchor) != bisect_right(starts, alias) for anchor, alias in self.source.aliases
+        ):
+            raise ResourceListError("an alias repeats what stands in another item, so items cannot change places")
+
+    def _is_moved(self) -> bool:
+        return any(at != number for at, number in enumerate(self.order))
 
     def with_key(self, _key: bytes) -> list[Item]:
         return self.items
@@ -458,10 +483,15 @@ class _Whole:
         new = [item.replacement if changed and item not in without else None for item in self.items]
         gone = [item in without or new[at] is not None for at, item in enumerate(self.items)]
         edits = self._exchanged(gone, new, added if changed else []) if any(gone) or (changed and added) else []
+        outside: list[tuple[int, int, str]] = []
         if self.config is not None and not keep_config:
-            edits.append((*cut_entry(text, self.place, self.root.number("functionConfig") or 0), ""))
-        self._refuse_aliases_of(edits)
-        edits += [edit for at, item in enumerate(self.items) if changed and not gone[at] for edit in item.edits]
+            outside.append((*cut_entry(text, self.place, self.root.number("functionConfig") or 0), ""))
+        self._refuse_aliases_of(edits + outside)
+        if changed and self._is_moved():
+            edits = [self._moved(gone, new, added)]
+        elif changed:
+            edits += [edit for at, item in enumerate(self.items) if not gone[at] for edit in item.edits]
+        edits += outside
         if not results or self.root.number("results") is not None or self.place.indent < 0:
             edits += self._more_results(results)
             return self.prefix + edited(text, edits).encode()
@@ -502,12 +532,11 @@ class _Whole:
                 end = elements[-1][1]
                 edits.append((end, end, ("" if all(gone) and not any(new) else ", ") + _in_flow(added)))
             return edits
-        entries = self.place.entries
-        end = text.rfind("\n", 0, entries[number + 1][0]) + 1 if number + 1 < len(entries) else self._end()
-        starts = [*(dash_line(text, start) for start, _ in elements), end]
+        starts = self._starts()
+        end = starts[-1]
         if all(gone) and not any(new) and not added:
-            return [(entries[number][0], end, "items: []\n")]
-        margin = text[starts[0] : text.index("-", starts[0])]
+            return [(self.place.entries[number][0], end, "items: []\n")]
+        margin = self._margin(starts[0])
         edits = [
             (starts[at], starts[at + 1], _in_block(new[at] or [], margin)) for at, is_out in enumerate(gone) if is_out
         ]
@@ -515,6 +544,39 @@ class _Whole:
             lead = "" if text[:end].endswith("\n") else "\n"
             edits.append((end, end, lead + _in_block(added, margin)))
         return edits
+
+    def _starts(self) -> list[int]:
+        """Where the lines of each element of a block list begin, and where those of the last one end."""
+        entries, number = self.place.entries, self.root.number("items") or 0
+        is_last = number + 1 == len(entries)
+        end = self._end() if is_last else self.source.text.rfind("\n", 0, entries[number + 1][0]) + 1
+        elements = self.source.places[id(self.root.get("items"))].entries
+        return [*(dash_line(self.source.text, start) for start, _ in elements), end]
+
+    def _margin(self, start: int) -> str:
+        return self.source.text[start : self.source.text.index("-", start)]
+
+    def _moved(self, gone: list[bool], new: list[list[Branch] | None], added: list[Branch]) -> tuple[int, int, str]:
+        """One edit for all items, in their new order."""
+        text = self.source.text
+        place = self.source.places[id(self.root.get("items"))]
+        if place.indent < 0:
+            spans = place.entries
+            texts = [
+                _in_flow(new[at] or []) if gone[at] else edited_part(text, spans[at], self.items[at].edits)
+                for at in self.order
+            ]
+            return spans[0][0], spans[-1][1], ", ".join(part for part in [*texts, _in_flow(added)] if part)
+        starts = self._starts()
+        margin = self._margin(starts[0])
+        texts = [
+            _in_block(new[at] or [], margin)
+            if gone[at]
+            else edited_part(text, (starts[at], starts[at + 1]), self.items[at].edits)
+            for at in self.order
+        ]
+        whole = "".join(part if part.endswith("\n") else part + "\n" for part in texts if part)
+        return starts[0], starts[-1], whole + _in_block(added, margin)
 
     def _first_items(self, number: int | None, added: list[Branch]) -> list[tuple[int, int, str]]:
         """Edits that give a list without items its first ones."""

@@ -150,18 +150,28 @@ class Stream:
         return found
 
     def write(
-        self, documents: Iterable[Document] | None = None, *, without: Iterable[Item] = (), added: Sequence[Branch] = ()
+        self,
+        documents: Iterable[Document] | None = None,
+        *,
+        without: Iterable[Item] = (),
+        added: Sequence[Branch] = (),
+        order: Sequence[Item] | None = None,
     ) -> str:
         """One stream: what was read with the edits of its items, then `added`; three dashes between documents.
 
-        documents: None for all of them.  Raises ResourceListError.
+        documents: None for all of them.  order: the items to write instead, one by one.  Raises ResourceListError.
         """
         from krm_sops.yamlwrite import write
 
         left_out = set(without)
         out: list[str] = []
-        for document in self.documents if documents is None else documents:
-            out += _written(document, left_out)
+        if order is not None:
+            holders = {item: document for document in self.documents for item in document.items}
+            for item in order:
+                out += _written(holders[item], left_out, item)
+        else:
+            for document in self.documents if documents is None else documents:
+                out += _written(document, left_out)
         out += [write([branch], 2) for branch in added]
         return joined(out)
 
@@ -176,11 +186,11 @@ def joined(texts: Iterable[str]) -> str:
     return "".join(out)
 
 
-def _written(document: Document, left_out: set[Item]) -> list[str]:
+def _written(document: Document, left_out: set[Item], only: Item | None = None) -> list[str]:
     if not document.is_read:
         return [] if _is_empty(document.text) else [document.text]
     source, items = document.source, document.items
-    kept = [item for item in items if item not in left_out]
+    kept = [item for item in items if item not in left_out and only in (None, item)]
     if source is None or not kept:
         return []
     root = source.root
