@@ -1,5 +1,6 @@
 """The metadata of a new document: what flags, environment and `.sops.yaml` say of its keys and its encrypted part.
 
+Differs from sops: the two flags of comment regexes count here. Its verbs take them before their name, and ignore them.
 Source: getsops/sops 3.13, cmd/sops/main.go, getEncryptConfig and keyGroups.
 """
 

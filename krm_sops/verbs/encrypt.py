@@ -1,4 +1,7 @@
-"""``krm-sops encrypt``: one file, or stdin, as ``sops encrypt`` does it."""
+"""``krm-sops encrypt``: one file, or stdin, as ``sops encrypt`` does it.
+
+Differs from sops: "-" is stdin, and an object whose values were masked is refused.
+"""
 
 from __future__ import annotations
 
