@@ -139,13 +139,14 @@ class Build:
             server.bind(f"{private.path}/socket")
             server.listen()
             try:
-                child = private.child = subprocess.Popen(
+                private.child = subprocess.Popen(
                     argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=env, cwd=home
                 )
             except OSError as error:
                 raise ConfigError(f"cannot start {shown(argv[0])}: {error.strerror}") from None
-            output, message = self._attended(child, server, selector, private)
-            status = child.wait()
+            with private.child as child:
+                output, message = self._attended(child, server, selector, private)
+                status = child.wait()
             private.child = None
         if status == 0:
             return output, ""
