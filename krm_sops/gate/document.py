@@ -80,13 +80,16 @@ class Judged:
 
     def _look_inside(self, leaf: Leaf) -> None:
         value = leaf.value
-        if not isinstance(value, str) or leaf.in_block or self.depth >= _DEPTH or value.startswith(CIPHERTEXT):
+        if not isinstance(value, str) or leaf.in_block or leaf.is_ciphertext:
+            return
+        if self.depth >= _DEPTH or self.gate.nodes_left <= 0:
             return
         for text in (value, texts.text_of(leaf.decoded.encode("latin-1"))):
             try:
                 trees = texts.embedded(text, self.gate.limits, self.gate.nodes_left)
             except LimitError as error:
                 self._tell_leaf("LimitExceeded", f"a document inside of it: {error.message}", leaf)
+                self.gate.nodes_left = 0  # that was said once, and whatever comes may not fit any more
                 return
             for tree in trees:
                 is_secret = leaf.is_secret and self.gate.expects_plain

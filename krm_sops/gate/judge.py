@@ -143,8 +143,12 @@ class _Text:
         return [finding for finding, _ in self.found]
 
     def unread(self, error: InputError | LimitError) -> None:
-        rule = "LimitExceeded" if isinstance(error, LimitError) else "InvalidDocument"
-        finding = Finding(rule, f"cannot be read: {shown(error.message)}")
+        rule, why = "InvalidDocument", shown(error.message)
+        if isinstance(error, LimitError):
+            rule = "LimitExceeded"
+            if "(the limit run_nodes)" in why:  # of which the files before have had their share
+                why = f"more than {self.gate.limits.run_nodes} nodes in all (the limit run_nodes)"
+        finding = Finding(rule, f"cannot be read: {why}")
         if isinstance(error, StoreError):
             finding.line, finding.column = error.line, error.column
         self.add(finding, 0)
