@@ -22,6 +22,7 @@ OPT_OUTS = ("kustomize.toolkit.fluxcd.io/decrypt", "krm-sops.dev/decrypt")
 MASK = "***"
 _MASK_IN_BASE64 = "Kioq"
 _SECRETS = ("Secret", "SopsSecret")
+_NEW_ANNOTATIONS = '"annotations": {'
 _INJECTED = frozenset(
     (
         "config.kubernetes.io/path",
@@ -304,16 +305,20 @@ class Item:
         metadata = self._below(self.branch, "metadata")
         if metadata is None:
             raise InputError("metadata that is empty or an alias", path=("metadata",))
+        for made, (start, end, text) in enumerate(self.edits):
+            if text.startswith(_NEW_ANNOTATIONS):
+                self.edits[made] = (start, end, f"{_NEW_ANNOTATIONS}{entry}, {text.removeprefix(_NEW_ANNOTATIONS)}")
+                return
         number = metadata.number("annotations")
         if number is None:
-            self._insert_first(metadata, f'"annotations": {{{entry}}}')
+            self._insert_first(metadata, f"{_NEW_ANNOTATIONS}{entry}}}")
             return
         annotations = self._below(metadata, "annotations")
         if annotations is None:
             if metadata.entries[number].value not in (None, Branch()):
                 raise InputError("annotations that are no mapping, or an alias", path=("metadata", "annotations"))
             start, end = self.source.places[id(metadata)].entries[number]
-            self.edits.append((start, end, f'"annotations": {{{entry}}}'))
+            self.edits.append((start, end, f"{_NEW_ANNOTATIONS}{entry}}}"))
         elif (at := annotations.number(name)) is not None:
             self.edits.append((*self.source.places[id(annotations)].entries[at], entry))
         else:

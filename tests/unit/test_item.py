@@ -216,8 +216,11 @@ def test_an_annotation_is_set_whatever_stands_there(text: str) -> None:
     before = yaml.safe_load(text)[0]
     item = item_of(text)
     item.annotate(KEY, "true")
+    item.annotate("another", "1")
     (after,) = yaml.safe_load(result(item))
-    assert after["metadata"]["annotations"] == {**(before["metadata"].get("annotations") or {}), KEY: "true"}
+    given = before["metadata"].get("annotations") or {}
+    assert after["metadata"]["annotations"] == {**given, KEY: "true", "another": "1"}
+    assert result(item).count("annotations") == 1
     assert after["metadata"]["name"] == "x"
     again = item_of(result(item))
     again.annotate(KEY, "true")
@@ -230,8 +233,10 @@ def test_an_annotation_is_set_whatever_stands_there(text: str) -> None:
 def test_an_annotation_is_set_in_json(tree: dict[str, Any]) -> None:
     item = json_item({"metadata": {**tree, "z": 1}})
     item.annotate(KEY, "true")
+    item.annotate("another", "1")
     after = json.loads(result(item))["metadata"]
-    assert after == {**tree, "z": 1, "annotations": {**(tree.get("annotations") or {}), KEY: "true"}}
+    assert after == {**tree, "z": 1, "annotations": {**(tree.get("annotations") or {}), KEY: "true", "another": "1"}}
+    assert result(item).count("annotations") == 1
 
 
 @pytest.mark.parametrize(
