@@ -59,7 +59,7 @@ def _walk(
         rules = [*rules, (len(inner), own)]
     for name, is_folder in _listed(root, folder):
         path = (*inner, name)
-        where = os.path.join(folder, name)
+        where = os.path.normpath(os.path.join(folder, name))
         if any(ignore.is_ignored(own, path[depth:], is_folder=is_folder) for depth, own in rules):
             continue
         if not is_folder:

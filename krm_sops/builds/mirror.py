@@ -277,6 +277,8 @@ class _Kustomization:
                 if not isinstance(value, list):
                     raise self._wrong(f"{field}: {entry.key} is no list")
                 value = [self._source(element, field, str(entry.key)) for element in value]
+            elif entry.key == "replacements" and isinstance(value, list):  # of the built-in transformer
+                value = self._each_entry(value, field)
             entries.append(Entry(entry.key, value))
         return Branch(entries)
 

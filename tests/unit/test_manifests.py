@@ -67,21 +67,21 @@ def found(root: str, folder: str = ".") -> list[str]:
 
 def test_files_in_order_and_folders_that_are_built(tmp_path):
     root = tree(tmp_path, "b.yaml", "a/z.yml", "a/k/kustomization.yaml", "a/k/x.yaml", "c.json", "d.txt", ".git/x.yaml")
-    assert found(root) == ["./a/k/", "./a/z.yml", "./b.yaml", "./c.json"]
+    assert found(root) == ["a/k/", "a/z.yml", "b.yaml", "c.json"]
 
 
 def test_krmignore_holds_from_its_folder_on(tmp_path):
     root = tree(tmp_path, "a.yaml", "b/a.yaml", "b/c.yaml", "d/e.yaml")
     (tmp_path / ".krmignore").write_text("/d\n")
     (tmp_path / "b" / ".krmignore").write_text("a.yaml\n")
-    assert found(root) == ["./a.yaml", "./b/c.yaml"]
+    assert found(root) == ["a.yaml", "b/c.yaml"]
 
 
 def test_links_to_folders_are_not_followed(tmp_path):
     root = tree(tmp_path, "a/x.yaml", "b/y.yaml")
     (tmp_path / "b" / "loop").symlink_to("..")
     (tmp_path / "b" / "z.yaml").symlink_to("../a/x.yaml")
-    assert found(root) == ["./a/x.yaml", "./b/y.yaml", "./b/z.yaml"]
+    assert found(root) == ["a/x.yaml", "b/y.yaml", "b/z.yaml"]
 
 
 def test_several_kustomizations_in_a_folder_are_an_error(tmp_path):
