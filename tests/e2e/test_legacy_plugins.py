@@ -1,4 +1,4 @@
-"""Legacy exec plugins: plain `kubectl kustomize --enable-alpha-plugins`, with no container engine, no `--enable-exec`."""
+"""Legacy exec plugins: plain `kubectl kustomize --enable-alpha-plugins`, no container engine, no `--enable-exec`."""
 
 from __future__ import annotations
 
