@@ -58,6 +58,8 @@ As a function, the functionConfig is one of
   krm-sops.dev/v1alpha1 SopsDecrypt
                                 spec: decryption.secretRef.name, keys[] (value, env or file), mac, ambient, strict,
                                 selectors, exclude, allowPlaintext
+  krm-sops.dev/v1alpha1 SopsCheck
+                                spec: expect (encrypted or decrypted), allowDisabled; no item changes
 
 Keys are taken from the functionConfig, the key Secret it names among the items, the folder KRM_SOPS_KEY_DIR
 (default /keys), and, where these hold none of a type, from the places where sops looks.

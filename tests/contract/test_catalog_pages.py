@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from krm_sops.cli import HELP
-from krm_sops.functions import FUNCTIONS, decrypt, run
+from krm_sops.functions import check, decrypt, run
 from krm_sops.host import Host
 from krm_sops.limits import FUNCTION
 from tests.e2e.clients import EXAMPLES, IMAGE, KEY, PASSWORD, ROOT
@@ -24,16 +24,25 @@ if TYPE_CHECKING:
 
 FOLDERS = [folder for folder in sorted((ROOT / "functions").iterdir()) if folder.is_dir()]
 PAGES = [*(folder / "README.md" for folder in FOLDERS), ROOT / "docs" / "kpt.md", ROOT / "docs" / "kustomize.md"]
-KINDS = ("ConfigMap", "Secret", *FUNCTIONS)
+DECRYPTING = ("ConfigMap", "Secret", "SopsDecrypt")
+FIELDS = {"sops-decrypt": decrypt._SPEC, "sops-check": check.SPEC}
+"""By the folder of the function: the fields of its config's spec."""
 
 
 def fenced(text: str, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
 
 
-def configs(page: Path) -> list[str]:
-    """The functionConfigs that a page shows."""
-    return [block for block in fenced(page.read_text(), "yaml") if yaml.safe_load(block).get("kind") in KINDS]
+def configs(page: Path, *kinds: str) -> list[str]:
+    """The functionConfigs of these kinds that a page shows."""
+    return [block for block in fenced(page.read_text(), "yaml") if yaml.safe_load(block).get("kind") in kinds]
+
+
+def stream(config: str, *items: str) -> bytes:
+    text = (
+        "apiVersion: config.kubernetes.io/v1\nkind: ResourceList\nfunctionConfig:\n" + indent(config, "  ") + "items:\n"
+    )
+    return (text + "".join("- " + indent(item, "  ").lstrip() for item in items)).encode()
 
 
 @pytest.fixture(params=FOLDERS, ids=lambda folder: folder.name)
@@ -67,7 +76,9 @@ def test_the_page_has_the_parts_that_mdtogo_reads(folder):
 
 def test_the_page_lists_the_fields_of_the_config(folder):
     cells = re.findall(r"^\| (`.*?) \|", (folder / "README.md").read_text(), re.MULTILINE)
-    assert {re.split(r"\W", name)[0] for cell in cells for name in re.findall("`(.*?)`", cell)} == set(decrypt._SPEC)
+    assert {re.split(r"\W", name)[0] for cell in cells for name in re.findall("`(.*?)`", cell)} == set(
+        FIELDS[folder.name]
+    )
 
 
 def test_the_page_shows_the_help(folder):
@@ -82,17 +93,25 @@ def test_the_page_shows_the_help(folder):
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_every_config_on_a_page_decrypts(page):
-    found = configs(page)
-    assert found
+    found = configs(page, *DECRYPTING)
+    assert found or page.parent.name not in ("sops-decrypt", "docs")
     for config in found:
         namespace = yaml.safe_load(config)["metadata"].get("namespace", "")
         key_secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "sops-keys", "namespace": namespace}}
         items = [(EXAMPLES / "hello" / "secret.enc.yaml").read_text()]
         items.append(yaml.safe_dump(key_secret | {"stringData": {"shop.agekey": KEY}}))
-        stream = "apiVersion: config.kubernetes.io/v1\nkind: ResourceList\nfunctionConfig:\n"
-        stream += indent(re.sub(r"AGE-SECRET-KEY-1\.\.\.", KEY, config), "  ") + "items:\n"
-        stream += "".join("- " + indent(item, "  ").lstrip() for item in items)
         host = Host(env={"SHOP_AGE_KEY": KEY}, files={"/keys/shop.agekey": KEY.encode()})
-        output, results, status = run(stream.encode(), host, FUNCTION)
+        output, results, status = run(stream(config.replace("AGE-SECRET-KEY-1...", KEY), *items), host, FUNCTION)
         assert (status, [result.line() for result in results]) == (0, []), config
         assert PASSWORD in output.decode()
+
+
+def test_every_config_of_the_gate_on_a_page_is_one():
+    item = (EXAMPLES / "hello" / "secret.enc.yaml").read_text()
+    found = configs(ROOT / "functions" / "sops-check" / "README.md", "SopsCheck")
+    found += configs(ROOT / "docs" / "check.md", "SopsCheck")
+    for config in found:
+        results = run(stream(config, item), Host(env={}, files={}), FUNCTION)[1]
+        expected = ["StillEncrypted"] if "expect: decrypted" in config else []
+        assert [result.reason for result in results] == expected
+    assert len(found) == 3

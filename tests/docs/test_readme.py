@@ -23,6 +23,7 @@ from krm_sops.cli import VERBS
 from krm_sops.credentials import Credentials
 from krm_sops.functions import FUNCTIONS, GROUP_VERSION
 from krm_sops.functions.decrypt import Options
+from krm_sops.gate import RULES
 from krm_sops.host import Host
 from krm_sops.keys import KEY_TYPES
 from krm_sops.limits import FUNCTION, Limits
@@ -292,6 +293,7 @@ def test_reasons_are_those_of_the_code():
     modules()
     words = {kind.reason for kind in subclasses(errors.KrmSopsError) if kind.__module__.startswith("krm_sops")}
     words |= {ast.literal_eval(call.args[1]) for call in calls("Result") if isinstance(call.args[1], ast.Constant)}
+    words |= set(RULES)
     assert set(names(DOCS / "errors.md", "`tags.reason`")) - {"sops"} == words
     theirs = r"^\| the service says \|.*?(?=\n\n)"  # words of key services
     pages = [re.sub(theirs, "", page.read_text(), flags=FLAGS) for page in PAGES]
