@@ -19,7 +19,7 @@ from krm_sops.errors import (
     MetadataError,
 )
 from krm_sops.functions.regroup import SHARED, Group
-from krm_sops.krm.item import LOCAL_CONFIG, MASKED, refuse_duplicates
+from krm_sops.krm.item import LOCAL_CONFIG, MASK, MASKED, refuse_duplicates
 from krm_sops.krm.results import Result
 from krm_sops.metadata import Metadata
 from krm_sops.tree import CIPHERTEXT, Branch, Comment, Entry, Timestamp, leaves, with_leaves
@@ -122,7 +122,7 @@ def _expand(document: _Document, opening: Opening) -> None:
     if item.mask:
         from krm_sops.functions.masking import marked, masked
 
-        item.replacement = [marked(secret) for secret in secrets_of(masked(document.branch, resource))]
+        item.replacement = [marked(secret) for secret in secrets_of(masked(document.branch, resource), MASK)]
     else:
         item.replacement = secrets_of(resource)
     if opening.options.needs_hash:

@@ -48,8 +48,10 @@ def is_suspended(resource: Branch) -> bool:
     return is_isindir and isinstance(spec, Branch) and spec.get("suspend") is True
 
 
-def secrets_of(resource: Branch) -> list[Branch]:
+def secrets_of(resource: Branch, mask: str = "") -> list[Branch]:
     """resource: one for which `is_sops_secret` holds, decrypted.  Raises InputError where it describes no Secrets.
+
+    mask: what stands in the place of everything that was decrypted, but for base64 of it in `data`.
 
     The Secrets have their templates' annotations only: the place that the resource came from is not theirs.
     """
@@ -57,8 +59,10 @@ def secrets_of(resource: Branch) -> list[Branch]:
     spec = _mapping(resource, "spec", ())
     common = _mapping(spec, "metadata", ("spec",)) if version == _PEAK_SCALE else Branch()
     found: dict[tuple[str, str], Branch] = {}
-    for template, path in _templates(spec, _TEMPLATES[version, kind]):
+    for number, (template, path) in enumerate(_templates(spec, _TEMPLATES[version, kind])):
         name = _needed(template, "name", path)
+        if name == mask:
+            name += f"-{number + 1}"
         name = _text(common, "prefix", ("spec", "metadata")) + name + _text(common, "suffix", ("spec", "metadata"))
         if kind == _CLUSTER_WIDE:
             namespace = _needed(template, "namespace", path)
@@ -76,7 +80,7 @@ def secrets_of(resource: Branch) -> list[Branch]:
                 Entry("kind", "Secret"),
                 Entry("metadata", Branch(metadata)),
                 Entry("type", _text(template, "type", path) or "Opaque"),
-                *(_immutable(template, path) if version == _PEAK_SCALE else []),
+                *(_immutable(template, path, mask) if version == _PEAK_SCALE else []),
                 *_values(template, path, version),
             ]
         )
@@ -120,8 +124,10 @@ def _is_base64(text: str) -> bool:
     return True
 
 
-def _immutable(template: Branch, path: Path) -> list[Entry]:
+def _immutable(template: Branch, path: Path, mask: str) -> list[Entry]:
     value = template.get("immutable")
+    if mask and value == mask:
+        return []
     if value is not None and not isinstance(value, bool):
         raise InputError("must be true or false", path=(*path, "immutable"))
     return [] if value is None else [Entry("immutable", value)]

@@ -185,6 +185,18 @@ def test_the_field_of_another_version_is_not_taken_for_this_one():
     assert raised.value.path == ("spec", "secretTemplates")
 
 
+@pytest.mark.parametrize("version", [ALPHA3, PEAK_SCALE])
+def test_masked_it_has_the_shape_that_it_has_otherwise(version):
+    """S27: although names, which are encrypted as a rule, are all alike then."""
+    template = {"name": "***", "data": {"k": "Kioq"}, "stringData": {"t": "***"}, "immutable": "***"}
+    given = resource(version, template, template)
+    assert [plain(found) for found in secrets_of(given, "***")] == [
+        secret(f"***-{number}", data={"k": "Kioq"}, stringData={"t": "***"}) for number in (1, 2)
+    ]
+    with pytest.raises(InputError):
+        secrets_of(given)
+
+
 def test_which_resources_are_meant():
     for version in LISTED_UNDER:
         assert is_sops_secret(resource(version, {"name": "a"}))
