@@ -148,22 +148,53 @@ def test_what_flux_applies_is_previewed(repository):
     assert "opens with a key at hand" in explain
 
 
-@pytest.mark.parametrize("version", ["isindir.github.com/v1alpha3", "addons.projectcapsule.dev/v1alpha1"])
-def test_a_sops_secret_becomes_secrets(repository, version):
-    field = "secretTemplates" if "isindir" in version else "secrets"
+OPERATORS = {"isindir.github.com/v1alpha3": "secretTemplates", "addons.projectcapsule.dev/v1alpha1": "secrets"}
+
+
+def sops_secret(version: str) -> str:
     template = {"name": "db", "stringData": {"password": PASSWORD}}
     metadata = {"name": "source", "namespace": "team"}
-    resource = {"apiVersion": version, "kind": "SopsSecret", "metadata": metadata, "spec": {field: [template]}}
-    repository.write({**files("From a SopsSecret operator"), "sopssecret.yaml": made.yaml(made.encrypted(resource))})
-    for line in commands("From a SopsSecret operator"):
-        (secret,) = yaml.safe_load_all(repository.run(line))
-        assert secret == {
-            "apiVersion": "v1",
-            "kind": "Secret",
-            "metadata": {"name": "db", "namespace": "team"},
-            "type": "Opaque",
-            "stringData": {"password": PASSWORD},
+    spec = {OPERATORS[version]: [template]}
+    return made.yaml(made.encrypted({"apiVersion": version, "kind": "SopsSecret", "metadata": metadata, "spec": spec}))
+
+
+def check_secret(output: str) -> None:
+    (secret,) = (one for one in yaml.safe_load_all(output) if one["kind"] == "Secret")
+    assert secret == {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": "db", "namespace": "team"},
+        "type": "Opaque",
+        "stringData": {"password": PASSWORD},
+    }
+
+
+@pytest.mark.parametrize("version", OPERATORS)
+def test_a_sops_secret_becomes_secrets(repository, version):
+    title = "From a SopsSecret operator"
+    repository.write({**files(title), "sopssecret.yaml": sops_secret(version)})
+    for line in commands(title):
+        check_secret(repository.run(line))
+    masked = repository.run("krm-sops render --mask .")
+    assert PASSWORD not in masked
+    assert "***" in masked
+
+
+@pytest.mark.parametrize("version", OPERATORS)
+def test_a_sops_secret_becomes_secrets_in_a_kpt_pipeline(repository, version):
+    repository.clients.need("kpt")
+    config = files("From a SopsSecret operator")["decrypt.yaml"]
+    config = config.replace("config.kubernetes.io/function: |", 'config.kubernetes.io/local-config: "true"')
+    config = config.replace("      exec:\n        path: krm-sops\n", "") + "  allowPlaintext: true\n"
+    pipeline = "pipeline: {mutators: [{exec: krm-sops, configPath: decrypt.yaml}]}\n"
+    repository.write(
+        {
+            "decrypt.yaml": config,
+            "sopssecret.yaml": sops_secret(version),
+            "Kptfile": "apiVersion: kpt.dev/v1\nkind: Kptfile\nmetadata: {name: package}\n" + pipeline,
         }
+    )
+    check_secret(repository.run("kpt fn render --allow-exec -o unwrap ."))
 
 
 def test_helm_takes_values_from_a_pipe_and_charts_may_hold_encrypted_manifests(repository):
