@@ -58,6 +58,10 @@ As a function, the functionConfig is one of
   krm-sops.dev/v1alpha1 SopsDecrypt
                                 spec: decryption.secretRef.name, keys[] (value, env or file), mac, ambient, strict,
                                 selectors, exclude, allowPlaintext
+  krm-sops.dev/v1alpha1 SopsGenerator
+                                spec: files, secretFrom, configMapFrom, and of the above what is not about items
+  viaduct.ai/v1 ksops, goabout.com/v1beta1 SopsSecretGenerator
+                                as these tools take them
   krm-sops.dev/v1alpha1 SopsCheck
                                 spec: expect (encrypted or decrypted), allowDisabled; no item changes
 

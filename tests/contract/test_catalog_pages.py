@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from krm_sops.cli import HELP
-from krm_sops.functions import check, decrypt, run
+from krm_sops.functions import check, decrypt, generate_plan, run
 from krm_sops.host import Host
 from krm_sops.limits import FUNCTION
 from tests.e2e.clients import EXAMPLES, IMAGE, KEY, PASSWORD, ROOT
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 FOLDERS = [folder for folder in sorted((ROOT / "functions").iterdir()) if folder.is_dir()]
 PAGES = [*(folder / "README.md" for folder in FOLDERS), ROOT / "docs" / "kpt.md", ROOT / "docs" / "kustomize.md"]
 DECRYPTING = ("ConfigMap", "Secret", "SopsDecrypt")
-FIELDS = {"sops-decrypt": decrypt._SPEC, "sops-check": check.SPEC}
+FIELDS = {"sops-decrypt": decrypt._SPEC, "sops-check": check.SPEC, "sops-generator": generate_plan.SPEC}
 """By the folder of the function: the fields of its config's spec."""
 
 
@@ -115,3 +115,14 @@ def test_every_config_of_the_gate_on_a_page_is_one():
         expected = ["StillEncrypted"] if "expect: decrypted" in config else []
         assert [result.reason for result in results] == expected
     assert len(found) == 3
+
+
+def test_every_config_of_a_generator_on_a_page_generates(monkeypatch):
+    monkeypatch.chdir(EXAMPLES / "kustomize-generator")
+    found = configs(ROOT / "functions" / "sops-generator" / "README.md", "SopsGenerator")
+    found += configs(ROOT / "docs" / "generators.md", "SopsGenerator")
+    for config in found:
+        output, results, status = run(stream(config), Host(env={"SOPS_AGE_KEY": KEY}), FUNCTION)
+        assert (status, [result.line() for result in results]) == (0, [])
+        assert [item["metadata"]["name"] for item in yaml.safe_load(output)["items"]] == ["database", "settings"]
+    assert len(found) == 2
