@@ -46,12 +46,17 @@ FUNCTIONS: Registry[Function] = Registry(
     ksops="krm_sops.functions.generate:run",
     SopsSecretGenerator="krm_sops.functions.generate:run",
     SopsCheck="krm_sops.functions.check:run",
+    StageSet="krm_sops.functions.stages:run",
 )
 """By the kind of the functionConfig."""
 GENERATORS = ("SopsGenerator", "ksops", "SopsSecretGenerator")
 """Those that make objects of files, and need no items."""
 GROUP_VERSION = "krm-sops.dev/v1alpha1"
-_GROUP_VERSIONS = {"ksops": "viaduct.ai/v1", "SopsSecretGenerator": "goabout.com/v1beta1"}
+_GROUP_VERSIONS = {
+    "ksops": "viaduct.ai/v1",
+    "SopsSecretGenerator": "goabout.com/v1beta1",
+    "StageSet": "stages.metio.wtf/v1",
+}
 """Of the kinds that are not our own."""
 
 
@@ -59,7 +64,8 @@ class Answer:
     """What a function came to.
 
     key_items: the key Secrets it used.  keys_in_config: the functionConfig holds a key.  added: objects that come after
-    the items.  consumed: items that do not leave when all went well, such as a generator's config.
+    the items.  consumed: items that do not leave when all went well, such as a generator's config.  order: all items
+    as they are to leave; None for the order that they came in.
     """
 
     def __init__(self) -> None:
@@ -68,6 +74,7 @@ class Answer:
         self.keys_in_config = False
         self.added: list[Branch] = []
         self.consumed: list[Item] = []
+        self.order: list[Item] | None = None
 
 
 class FunctionError(KrmSopsError):
@@ -177,6 +184,7 @@ def _run(
         keep_config=not (failed or answer.keys_in_config),  # a key that failed may stand in any field
         changed=not failed,
         added=answer.added,
+        order=None if failed else answer.order,
     )
     return output, answer.results, 1 if failed else 0
 
