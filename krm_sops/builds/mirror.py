@@ -42,7 +42,7 @@ _MARKERS = {
     "dotenv": b"sops_mac=ENC[",
     "ini": b"[sops]",
 }
-"""By which Flux takes a file for encrypted."""
+"""By which Flux takes a file for encrypted: then it must be one. Other spellings of the same count where it is."""
 
 
 class Input:
@@ -191,7 +191,7 @@ class Mirror:
     def encrypted_input(self, path: str, raw: bytes, format_: str, folder: str, *, as_value: bool) -> str:
         """The reference to what this file's plaintext will be; "" where it is not encrypted as this format."""
         limits = self.limits
-        if _MARKERS[format_] not in raw:
+        if b"sops" not in raw:
             return ""
         if len(raw) > limits.document_bytes:
             text = f"an encrypted file of more than {limits.document_bytes} bytes (the limit document_bytes)"
@@ -199,6 +199,8 @@ class Mirror:
         try:
             file = EncryptedFile(path, format_, raw, limits, self._nodes_left, mask=self.mask)
         except KrmSopsError as error:
+            if isinstance(error, InputError) and _MARKERS[format_] not in raw:
+                return ""
             raise in_file(error, path) from None
         self._nodes_left -= file.nodes
         reference, place = self.hide(None, folder, "", path)

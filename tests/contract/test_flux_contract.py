@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 import re
 import textwrap
 from base64 import b64decode, b64encode
@@ -14,6 +15,7 @@ from urllib.parse import parse_qs
 import pytest
 import yaml
 
+from krm_sops import cli
 from krm_sops.functions import run
 from krm_sops.host import Host
 from krm_sops.limits import FUNCTION
@@ -296,6 +298,62 @@ def test_row_16_36_documents_inside_of_other_fields_stay(row):
     found, results, status = function(config_map, release, config=decrypt(**HANDED_IN, include=["configMaps"]))
     assert (status, results) == (0, [])
     assert (yaml.safe_load(found[0]["data"]["a.yaml"]), found[1]) == (made.PLAIN, release)
+
+
+BUILD = {
+    "app/kustomization.yaml": (
+        "resources: [../base]\ngeneratorOptions: {disableNameSuffixHash: true}\n"
+        "configMapGenerator: [{name: map, envs: [env.env]}]\npatches: [{path: patch.yaml}]\n"
+    ),
+    "app/patch.yaml": made.yaml(made.encrypted({**made.PLAIN, "metadata": {"name": "made"}})),
+    "base/kustomization.yaml": "components: [part]\n",
+    "base/part/kustomization.yaml": (
+        "apiVersion: kustomize.config.k8s.io/v1alpha1\nkind: Component\n"
+        "secretGenerator: [{name: made, files: [key=file.json], options: {disableNameSuffixHash: true}}]\n"
+    ),
+    "base/part/file.json": json.dumps({"data": made.encrypted()["stringData"]["user"]}),
+}
+
+
+@pytest.fixture
+def render(tmp_path, monkeypatch, capfd):
+    """A folder of files, rendered."""
+    if not Host().program("kustomize"):
+        monkeypatch.setenv("PATH", f"{os.environ['PATH']}:{Path.home()}/go/bin")
+    if not Host().program("kustomize"):
+        pytest.skip("kustomize is not installed")
+
+    def rendered(files: dict[str, str], path: str) -> tuple[list[dict[str, Any]], str]:
+        for name, text in {".git/x": "", "key.txt": KEY, **files}.items():
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name).write_text(text)
+        cli.dispatch(["render", "--key-file", str(tmp_path / "key.txt"), str(tmp_path / path)])
+        said = capfd.readouterr()
+        return list(yaml.safe_load_all(said.out)), said.err
+
+    return rendered
+
+
+def test_row_14_15_16_21_sources_are_decrypted_through_resources_and_components(render):
+    files = {
+        **BUILD,
+        "base/part/file.json": "TEXT",
+        "app/env.env": f"a={made.enc('x', 'a:')}\nsops_mac=ENC[none]\n",
+    }
+    binary = made.encrypted({"data": "plain-of-file"}, encrypted_regex=None)
+    files["base/part/file.json"] = json.dumps(binary, indent="\t")
+    found, said = render(files, "app")
+    assert len(found) == 2, said
+    config_map = next(one for one in found if one["kind"] == "ConfigMap")
+    secret = next(one for one in found if one["kind"] == "Secret")
+    assert b64decode(secret["data"]["key"]) == b"plain-of-file"
+    assert secret["stringData"] == made.PLAIN["stringData"]
+    assert config_map["data"]["a"].startswith("ENC[")
+    outside, said = render(
+        {**files, "base/kustomization.yaml": "components: [part]\nresources: [../../x.yaml]\n"}, "app"
+    )
+    assert not outside
+    assert "leads out of" in said
 
 
 def test_row_17_an_item_counts_as_encrypted_by_its_top_level_sops():
