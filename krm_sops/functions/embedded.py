@@ -43,7 +43,7 @@ class Embedded:
 class Search:
     """For documents inside of values, under the limits of one run.
 
-    lost: the values, by item and path, that hold ciphertext and are no document.
+    lost: the values, by item and path, that hold ciphertext in their text and are no document.
     """
 
     def __init__(self, limits: Limits) -> None:
@@ -65,7 +65,7 @@ class Search:
                 document = self._read(raw, path) if raw is not None and _may_be_document(raw) else None
                 if document is not None:
                     found.append(Embedded(path, leaf, in_base64, document))
-                elif raw is not None and CIPHERTEXT.encode() in raw:
+                elif raw is not None and CIPHERTEXT.encode() in raw and not str(entry.value).startswith(CIPHERTEXT):
                     self.lost.append((item, path))
                 leaf += sum(1 for _ in leaves(entry.value))
         return found

@@ -81,7 +81,7 @@ def test_an_age_secret_is_decrypted_without_the_slow_modules():
 
 
 def test_without_an_encrypted_item_neither_cryptography_nor_yaml_is_touched():
-    given = made.resource_list(made.PLAIN, config=None)
+    given = made.resource_list({**made.PLAIN, "kind": "ConfigMap"}, config=None)
     output, modules = function(given)
     assert output == given
     assert modules.isdisjoint(SLOW)
@@ -89,6 +89,16 @@ def test_without_an_encrypted_item_neither_cryptography_nor_yaml_is_touched():
     assert not foreign
     ours = {name for name in modules if name.startswith("krm_sops.")}
     assert not ours & {"krm_sops.cipher", "krm_sops.metadata", "krm_sops.document", "krm_sops.yamlio"}
+
+
+def test_for_a_plain_secret_no_cryptography_is_touched():
+    """Its values are read: they may be encrypted documents."""
+    given = made.resource_list(made.PLAIN, config=None)
+    output, modules = function(given)
+    assert output == given
+    assert modules.isdisjoint(SLOW)
+    assert not [name for name in modules if name.partition(".")[0] in ("cryptography", "re2", "_cffi_backend")]
+    assert not modules & {"krm_sops.cipher", "krm_sops.metadata", "krm_sops.document", "krm_sops.policy"}
 
 
 def test_with_a_functionconfig_but_nothing_to_decrypt_no_cryptography_is_touched():
