@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-import os
 import re
 import textwrap
 from base64 import b64decode, b64encode
@@ -15,12 +14,12 @@ from urllib.parse import parse_qs
 import pytest
 import yaml
 
-from krm_sops import cli
 from krm_sops.functions import run
 from krm_sops.host import Host
 from krm_sops.limits import FUNCTION
 from krm_sops.stores import format_for_path
 from tests import agefile, corpus
+from tests.e2e.clients import Clients
 from tests.interop.fakes.http import Answer, FakeHttp, Seen, as_http
 from tests.security import made
 
@@ -311,38 +310,29 @@ BUILD = {
         "apiVersion: kustomize.config.k8s.io/v1alpha1\nkind: Component\n"
         "secretGenerator: [{name: made, files: [key=file.json], options: {disableNameSuffixHash: true}}]\n"
     ),
-    "base/part/file.json": json.dumps({"data": made.encrypted()["stringData"]["user"]}),
+    "base/part/file.json": json.dumps(made.encrypted({"data": "plain-of-file"}, encrypted_regex=None), indent="\t"),
+    "app/env.env": f"a={made.enc('x', 'a:')}\nsops_mac=ENC[none]\n",
 }
 
 
 @pytest.fixture
-def render(tmp_path, monkeypatch, capfd):
+def render(tmp_path):
     """A folder of files, rendered."""
-    if not Host().program("kustomize"):
-        monkeypatch.setenv("PATH", f"{os.environ['PATH']}:{Path.home()}/go/bin")
-    if not Host().program("kustomize"):
-        pytest.skip("kustomize is not installed")
+    clients = Clients(tmp_path)
+    clients.need("kustomize")
 
     def rendered(files: dict[str, str], path: str) -> tuple[list[dict[str, Any]], str]:
         for name, text in {".git/x": "", "key.txt": KEY, **files}.items():
             (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / name).write_text(text)
-        cli.dispatch(["render", "--key-file", str(tmp_path / "key.txt"), str(tmp_path / path)])
-        said = capfd.readouterr()
-        return list(yaml.safe_load_all(said.out)), said.err
+        done = clients.run("krm-sops", "render", "--key-file", "key.txt", path, cwd=tmp_path)
+        return list(yaml.safe_load_all(done.stdout)), done.stderr
 
     return rendered
 
 
 def test_row_14_15_16_21_sources_are_decrypted_through_resources_and_components(render):
-    files = {
-        **BUILD,
-        "base/part/file.json": "TEXT",
-        "app/env.env": f"a={made.enc('x', 'a:')}\nsops_mac=ENC[none]\n",
-    }
-    binary = made.encrypted({"data": "plain-of-file"}, encrypted_regex=None)
-    files["base/part/file.json"] = json.dumps(binary, indent="\t")
-    found, said = render(files, "app")
+    found, said = render(BUILD, "app")
     assert len(found) == 2, said
     config_map = next(one for one in found if one["kind"] == "ConfigMap")
     secret = next(one for one in found if one["kind"] == "Secret")
@@ -350,7 +340,7 @@ def test_row_14_15_16_21_sources_are_decrypted_through_resources_and_components(
     assert secret["stringData"] == made.PLAIN["stringData"]
     assert config_map["data"]["a"].startswith("ENC[")
     outside, said = render(
-        {**files, "base/kustomization.yaml": "components: [part]\nresources: [../../x.yaml]\n"}, "app"
+        {**BUILD, "base/kustomization.yaml": "components: [part]\nresources: [../../x.yaml]\n"}, "app"
     )
     assert not outside
     assert "leads out of" in said
