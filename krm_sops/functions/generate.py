@@ -48,6 +48,7 @@ def run(given: Given, host: Host, policy: Policy | None) -> Answer:
     answer = Answer()
     plan = plan_of(config)
     options = plan.options
+    options.kustomize = options.kustomize or given.from_kustomize
     answer.keys_in_config = any(key.has("value") for key in options.keys)
     answer.results += plan.warnings
     keys = Keys(given, host, policy, options, key_secrets(given, options, answer), answer)

@@ -89,6 +89,8 @@ def _config(path: str, host: Host) -> Item:
         raise _with_key(path)
     stream = Stream(FUNCTION)
     stream.add(raw)
+    if stream.encrypted():
+        raise ConfigError(f"{shown(path)} is encrypted, so it is no functionConfig", hint="krm-sops decrypt FILE")
     if len(stream.items) != 1:
         raise ConfigError(f"{shown(path)} holds {len(stream.items)} objects, where one functionConfig is expected")
     config = stream.items[0]

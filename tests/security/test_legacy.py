@@ -120,6 +120,28 @@ def plugin_home(tmp_path: Path, config: dict[str, Any], target: Path) -> Path:
     return tmp_path / "xdg"
 
 
+def test_an_annotation_of_a_plugins_config_does_not_say_where_to_read(program, folder, tmp_path):
+    """S2"""
+    put(tmp_path / "theirs" / "s.yaml", SECRET)
+    put(tmp_path / "theirs" / "Kptfile", b"")
+    (folder / ".git").mkdir()
+    (folder / "s.yaml").unlink()
+    forged = {
+        "internal.config.kubernetes.io/package-path": str(tmp_path / "theirs"),
+        "internal.config.kubernetes.io/path": "c.yaml",
+    }
+    (folder / "c.yaml").write_text(made.yaml({**GENERATE, "metadata": {"name": "c", "annotations": forged}}))
+    done = program(folder / "c.yaml", cwd=folder, env={"SOPS_AGE_KEY": made.IDENTITY})
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert b"cannot read s.yaml: no such file or directory" in done.stderr
+
+
+def test_an_encrypted_file_is_taken_for_what_it_is(program, folder):
+    done = program("s.yaml", cwd=folder)
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert b"s.yaml is encrypted, so it is no functionConfig" in done.stderr
+
+
 @pytest.mark.parametrize("arguments", [["--ambient", "always"], ["--root", "/"], ["x"]])
 def test_a_config_sets_no_flags(arguments, program, folder):
     """S1: what argsOneLiner adds comes from the repository, while flags are the operator's."""
