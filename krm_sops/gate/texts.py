@@ -24,9 +24,10 @@ class Tree:
     """One document.  places: by ``id`` of a mapping or list, where its entries stand in the text.
 
     text[start:stop]: the document with its comments.  nodes: how many it has.  may_repeat: keys may occur twice.
+    is_item: it is an item of a ResourceList, whatever it looks like.
     """
 
-    __slots__ = ("_comments", "may_repeat", "nodes", "places", "root", "start", "stop", "text")
+    __slots__ = ("_comments", "is_item", "may_repeat", "nodes", "places", "root", "start", "stop", "text")
 
     def __init__(self, root: Node, text: str, places: dict[int, Place], nodes: int) -> None:
         self.root = root
@@ -34,7 +35,7 @@ class Tree:
         self.places = places
         self.nodes = nodes
         self.start, self.stop = 0, len(text)
-        self.may_repeat = False
+        self.may_repeat = self.is_item = False
         self._comments: Callable[[], Node] | None = None
 
     @classmethod
@@ -49,6 +50,7 @@ class Tree:
         """An object among others."""
         tree = cls.of_source(item.source, None)
         tree.root = item.branch
+        tree.is_item = True
         tree.start, tree.stop = item.place.entries[0][0], item.place.entries[-1][1]
         if item.place.indent >= 0:
             tree.start, tree.stop = item.lines()

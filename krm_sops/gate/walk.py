@@ -5,7 +5,6 @@ from __future__ import annotations
 from krm_sops.gate.privatekeys import decoded
 from krm_sops.keys import KEY_TYPES
 from krm_sops.krm.item import OPT_OUTS
-from krm_sops.selection import RULES
 from krm_sops.tree import CIPHERTEXT, Branch, Comment
 
 TYPE_CHECKING = False
@@ -17,9 +16,7 @@ if TYPE_CHECKING:
     from krm_sops.tree import Leaf as Value
     from krm_sops.tree import Node
 
-_METADATA = frozenset(
-    ("mac", "lastmodified", "version", "key_groups", "shamir_threshold", "mac_only_encrypted", *KEY_TYPES, *RULES)
-)
+_KEYS = frozenset(("key_groups", *KEY_TYPES))
 _SECRET_FIELDS = ("data", "stringData")
 _SECRET_LISTS = ("SopsSecret", "GlobalSopsSecret", "SecretList")
 """Kinds that hold templates of Secrets, at any depth."""
@@ -132,6 +129,7 @@ class Walked:
         self.references: list[Reference] = []
         self._places = tree.places
         self._root = tree.root
+        self._is_item = tree.is_item
         nobody = Object(Branch(), tree.start)
         if not isinstance(tree.root, Branch):
             self.objects.append(nobody)
@@ -163,7 +161,7 @@ class Walked:
             self.objects.append(subject)
             templates = where.has_templates or subject.kind in _SECRET_LISTS
             where = where.but(object=subject, has_templates=templates, in_generator=subject.kind == "SecretGenerator")
-            if where.owner is None and _is_owner(branch, is_object=is_object):
+            if where.owner is None and _is_owner(branch, is_object=is_object or self._is_item):
                 owner = Owner(branch, self._entry_at(branch, "sops", span[0]), subject)
                 self.owners.append(owner)
                 where = where.but(owner=owner)
@@ -252,4 +250,6 @@ def _is_owner(branch: Branch, *, is_object: bool) -> bool:
     block = branch.get("sops")
     if is_object or block is None or block == Branch():
         return True
-    return isinstance(block, Branch) and any(key.lower() in _METADATA for key in block.keys())  # noqa: SIM118
+    fields = {str(entry.key).lower(): entry.value for entry in block.entries} if isinstance(block, Branch) else {}
+    has_keys = any(isinstance(fields.get(name), list) for name in _KEYS)
+    return has_keys or "mac" in fields or "lastmodified" in fields

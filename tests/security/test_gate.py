@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from krm_sops.errors import KrmSopsError
 from krm_sops.functions import run
 from krm_sops.gate import DECRYPTED, ENCRYPTED
 from krm_sops.gate.judge import Gate
@@ -15,11 +16,12 @@ from krm_sops.host import Host
 from krm_sops.krm.resourcelist import NotPlainError, ResourceList
 from krm_sops.limits import FUNCTION
 from tests.security import made
+from tests.streams import Maker
 
 CHECK = {"apiVersion": "krm-sops.dev/v1alpha1", "kind": "SopsCheck", "metadata": {"name": "check"}}
 GOOD = made.yaml(made.encrypted())
 PLAIN = made.yaml(made.PLAIN)
-VALUE = made.enc("x", "stringData:a:")
+LEFT = "StillEncrypted"
 SPELLINGS = {
     "plain": GOOD,
     "escaped block": GOOD.replace("sops:", '"\\x73ops":'),
@@ -281,3 +283,18 @@ def test_the_function_reads_no_key_and_no_file():
     given = made.resource_list(made.encrypted(), config=spec(ENCRYPTED)).encode()
     host = Host(env={"SOPS_AGE_KEY_FILE": "/absent", "KRM_SOPS_KEY_DIR": "/absent"}, files={})
     assert run(given, host, FUNCTION) == (given, [], 0)
+
+
+def test_on_random_streams_the_gate_finds_every_item_that_the_function_would_decrypt():
+    """S17."""
+    encrypted = 0
+    for seed in range(400):
+        try:
+            given = ResourceList(Maker(seed).stream(), FUNCTION, exact=True)
+            items = given.encrypted()
+        except KrmSopsError:
+            continue
+        found = {id(item) for item, finding in Gate(DECRYPTED, FUNCTION).items(given.items) if finding.rule == LEFT}
+        assert {id(item) for item in items} <= found, seed
+        encrypted += len(items)
+    assert encrypted > 100

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from krm_sops.gate import RULES, Finding
 from krm_sops.verbs.reports import REPORTS
@@ -282,3 +283,18 @@ def test_a_finding_without_a_line_is_told():
     finding.file = "a.yaml"
     assert REPORTS["text"]([finding], 1).startswith("a.yaml: LimitExceeded: too large\n")
     assert '"startLine": 1' in REPORTS["sarif"]([finding], 1)
+
+
+# pre-commit
+
+
+def test_the_hook_is_one_that_pre_commit_takes_and_starts_the_verb(folder):
+    (hook,) = yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text())
+    assert set(hook) == {"id", "name", "description", "entry", "language", "types"}
+    assert (hook["language"], hook["types"]) == ("python", ["file"])
+    program, *arguments = hook["entry"].split()
+    assert f"krm_sops/bin/{program}" in (ROOT / "pyproject.toml").read_text()  # what pip puts on PATH
+    done = check(*arguments[1:], "good.yaml", "apps/shop/plain.yaml", cwd=folder)
+    assert arguments[0] == "check"
+    assert (done.returncode, done.stdout.count("PlainSecret: Secret")) == (1, 1)
+    assert hook["id"] in (ROOT / "docs" / "check.md").read_text()

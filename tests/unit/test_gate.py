@@ -47,7 +47,7 @@ def places(text: str, name: str = "s.yaml", expect: str = ENCRYPTED) -> list[tup
         pytest.param(made.yaml(made.encrypted(mac_only_encrypted=True)), id="with mac_only_encrypted"),
         pytest.param(SECRET + "type: Opaque\n", id="a Secret without values"),
         pytest.param(SECRET + "data: {}\nstringData:\n  a: ''\n  b:\n", id="a Secret with empty values"),
-        pytest.param("sops:\n  enabled: true\n  image: x\n", id="settings of another program under sops"),
+        pytest.param("sops:\n  enabled: true\n  version: 3.13.3\n  age: age1x\n", id="another program's sops"),
         pytest.param("- a\n- {b: c}\n", id="a list"),
         pytest.param("just text\n", id="a text"),
         pytest.param("", id="nothing"),

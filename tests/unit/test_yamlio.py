@@ -13,6 +13,7 @@ from krm_sops.errors import InputError, LimitError, StoreError
 from krm_sops.limits import FUNCTION, Limits
 from krm_sops.tree import Branch, Timestamp, leaves
 from krm_sops.yamlio import read
+from krm_sops.yamlio import read_all as read_stream
 
 if TYPE_CHECKING:
     from krm_sops.places import Source
@@ -188,3 +189,20 @@ def test_it_reads_what_pyyaml_writes(tree: dict[str, Any], flow: bool | None, wi
             or span.style in "|>"
             or yaml.load(text[span.start : span.end], Loader=yaml.CBaseLoader) == value
         )
+
+
+def test_the_documents_of_a_stream_have_places_in_its_whole_text() -> None:
+    text = "# head\n---\na: {b: 1}\n--- [x, y] # inline\n...\n%YAML 1.1\n---\n---\nz: |\n  two\n  lines\n"
+    found = read_stream(text, FUNCTION, 100)
+    assert [plain(source.root) for source in found] == [{"a": {"b": 1}}, ["x", "y"], None, {"z": "two\nlines\n"}]
+    assert [spelled(source) for source in found] == [["1"], ["x", "y"], [""], ["|\n  two\n  lines"]]
+    assert entries(found[3], found[3].root) == ["z: |\n  two\n  lines"]
+    assert [source.nodes for source in found] == [5, 3, 1, 3]
+    assert read_stream("# nothing\n", FUNCTION, 100) == []
+
+
+def test_the_documents_of_a_stream_share_nodes_but_no_anchors() -> None:
+    with pytest.raises(LimitError, match="more than 6 nodes"):
+        read_stream("[1, 2]\n---\n[1, 2, 3]\n", FUNCTION, 6)
+    with pytest.raises(InputError, match="has no anchor"):
+        read_stream("a: &x 1\n---\nb: *x\n", FUNCTION, 100)
