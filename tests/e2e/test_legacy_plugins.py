@@ -13,7 +13,7 @@ import yaml
 from krm_sops.errors import KrmSopsError
 from krm_sops.functions import FUNCTIONS
 from krm_sops.verbs.legacy import legacy_links
-from tests.e2e.clients import Clients
+from tests.e2e.clients import ROOT, Clients
 from tests.generating import SECRET, ksops, own, put, secret, sops_secret_generator
 from tests.security import made
 from tests.security.conftest import program  # noqa: F401 - a fixture
@@ -254,3 +254,17 @@ def test_started_under_the_name_of_another_tool(name, program, tmp_path):  # noq
         assert yaml.safe_load(by_list.stdout)["items"] == [item]
     shown = subprocess.run([link, "--help"], env=env, **options)
     assert (shown.returncode, shown.stderr) == (0, b"")
+
+
+def test_ksops_install_leaves_a_program_of_that_name(tmp_path):
+    """For init containers that call `ksops install DIR`."""
+    start = "import sys; sys.argv[0] = 'ksops'; from krm_sops.cli import console; console()"
+    ksops = [sys.executable, "-c", start, "install"]
+    options = {"env": {**os.environ, "PYTHONPATH": str(ROOT)}, "capture_output": True, "text": True, "check": False}
+    done = subprocess.run([*ksops, tmp_path / "tools"], **options)
+    assert done.returncode == 0, done.stderr
+    moved = (tmp_path / "tools").rename(tmp_path / "moved")
+    shown = subprocess.run([moved / "ksops", "--version"], capture_output=True, text=True, check=True).stdout
+    assert shown.startswith("krm-sops ")
+    for wrong in ([], ["--with-kustomize", tmp_path / "tools"]):
+        assert subprocess.run([*ksops, *wrong], **options).returncode == 1

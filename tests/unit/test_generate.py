@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from base64 import b64decode
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from krm_sops.functions import run
 from krm_sops.host import Host
@@ -275,8 +278,6 @@ def test_a_config_is_refused_with_one_line_that_says_where_and_why(spec, line):
 
 
 def made_of_bytes() -> bytes:
-    import json
-
     return json.dumps(made.encrypted({"data": b"\xff\xfe\xff"})).encode()
 
 
@@ -386,3 +387,35 @@ def test_plaintext_in_place_is_refused(kind, folder):
     _, results, status = generate(config, config)
     assert (status, results[0].reason) == (1, "PlaintextInPlace")
     assert "allowPlaintext: true" in results[0].hint
+
+
+JUNK = st.recursive(
+    st.one_of(
+        st.none(),
+        st.booleans(),
+        st.integers(-9, 9),
+        st.floats(allow_nan=False),
+        st.sampled_from(["", "s.yaml", "k=s.yaml", "*", "**", "[", "a=b=c", "/", "..", "x\x7f\ud7ff"]),
+    ),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3),
+        st.dictionaries(st.sampled_from(["name", "metadata", "files", "envs", "labels", "x"]), inner, max_size=3),
+    ),
+    max_leaves=6,
+)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=150)
+@given(
+    st.sampled_from(["files", "secretFrom", "configMapFrom", "binaryFiles", "keys", "mac", "type"]),
+    JUNK,
+    st.integers(0, 2),
+)
+def test_any_config_is_taken_or_refused(field, junk, kind):
+    put(Path("s.yaml"), SECRET)
+    config = [own, ksops, sops_secret_generator][kind](**{field: junk})
+    items, results, status = generate(config, config)
+    assert status == any(result.is_error for result in results)
+    assert all("\n" not in result.line() for result in results)
+    if status:
+        assert "plain-of" not in json.dumps(items)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from krm_sops.errors import InputError
 from krm_sops.functions.generate_env import is_key, pairs
@@ -102,3 +104,19 @@ def test_what_kubernetes_takes_for_a_key(name):
 @pytest.mark.parametrize("name", ["", ".", "..", "a b", "a/b", "é", "a\n", "x" * 254])
 def test_what_it_does_not(name):
     assert not is_key(name)
+
+
+@given(
+    st.text(st.sampled_from("A=:\"'\\$#{}( \n\r\t\x85é\udcff"), max_size=30),
+    st.sampled_from(["godotenv", "dotenv", "lines"]),
+)
+def test_any_text_is_names_and_values_or_a_line_that_is_none(text, dialect):
+    try:
+        found = pairs(dialect, "binary", [Branch([Entry("data", text)])])
+    except InputError as error:
+        found = []
+        said = error.message
+    else:
+        said = "line "
+    assert "line " in said
+    assert all(isinstance(part, str) for pair in found for part in pair)
