@@ -172,7 +172,7 @@ class Judged:
                     self._tell_leaf("PlaintextValue", "plain text, where the sops block wants ciphertext", leaf)
             elif not leaf.chosen:
                 self._tell_leaf("StrayCiphertext", "an encrypted value, where the sops block wants plain text", leaf)
-            elif not _ENCRYPTED.match(str(value)):
+            elif not _ENCRYPTED.fullmatch(str(value).rstrip()):
                 self._tell_leaf("InvalidDocument", "an encrypted value that is cut off or damaged", leaf)
 
     def _judge_rule(self, owner: Owner, metadata: Metadata) -> None:

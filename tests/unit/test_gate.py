@@ -250,6 +250,7 @@ def test_annotations_that_kpt_and_kustomize_add_are_not_taken_for_plain_values()
         ('kind: "Secret"', f'kind: "Secret"\nextra: "{SEALED}"', "StrayCiphertext"),
         (",tag:", ",gat:", "InvalidDocument"),
         ("ENC[AES256_GCM,data:", "ENC[AES256_GCM,plain,data:", "InvalidDocument"),
+        (",type:str]", ",type:str]plain", "InvalidDocument"),
         ('mac: "ENC', 'mac: "enc', "MissingMac"),
         ('lastmodified: "2026-01-31T12:00:00Z"', "lastmodified: never", "InvalidMetadata"),
         ('"encrypted_regex": "^(data|stringData|spec)$"', 'encrypted_regex: "^(data"', "InvalidMetadata"),
