@@ -11,20 +11,17 @@ from __future__ import annotations
 from krm_sops.errors import ConfigError, KrmSopsError, LimitError, PolicyError, shown
 from krm_sops.functions import Answer, FunctionError, PolicyNeeded
 from krm_sops.krm.config import AMBIENT, MAC_MODES, Fields, Selector, from_kustomize
-from krm_sops.krm.item import LOCAL_CONFIG, PACKAGE_PATH
+from krm_sops.krm.item import LOCAL_CONFIG
 from krm_sops.krm.results import Result
-from krm_sops.tree import CIPHERTEXT, Branch
+from krm_sops.tree import CIPHERTEXT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from krm_sops.credentials import Credentials
     from krm_sops.functions import Given
-    from krm_sops.functions.decrypt_keys import Keys
     from krm_sops.functions.embedded import Embedded
     from krm_sops.host import Host
     from krm_sops.krm.item import Item
     from krm_sops.policy import Policy
-    from krm_sops.tree import Node
 
 _OPT_OUTS = ("kustomize.toolkit.fluxcd.io/decrypt", "krm-sops.dev/decrypt")
 _SPEC = (
@@ -170,7 +167,9 @@ def run_with(options: Options, given: Given, host: Host, policy: Policy | None) 
         keys = Keys(given, host, policy, options, secrets, answer)
         refused += keys.refused()
         if not refused:
-            _decrypt_all(todo, values, keys, options, answer)
+            from krm_sops.functions.decrypt_all import decrypt_all
+
+            decrypt_all(todo, values, keys, options, answer)
     elif options.kustomize:
         _refuse_generator(given)
     answer.results += [Result.of(error, config) for error in refused]
@@ -296,71 +295,12 @@ def _tell_lost(given: Given, options: Options, answer: Answer) -> None:
 
         search = Search(given.limits)
         for item in maps:
-            if search.inside(item):
-                tell_not_included(item, "values that are encrypted documents stay encrypted", "configMaps", answer)
-
-
-def _decrypt_all(
-    todo: list[Item], values: dict[Item, list[Embedded]], keys: Keys, options: Options, answer: Answer
-) -> None:
-    """values: for those of the items that are not encrypted themselves, the documents inside of them."""
-    from krm_sops.functions.decrypt_item import Opening, decrypt_group
-    from krm_sops.functions.regroup import groups
-
-    try:
-        credentials = keys.credentials()
-    except KrmSopsError as error:
-        answer.results.append(Result.of(error, keys.reading))
-        return
-    if not options.allow_plaintext and not options.kustomize:
-        in_place = [item for item in todo if item.annotation(PACKAGE_PATH)]
-        if in_place:
-            answer.results.append(Result.of(_in_place(), in_place[0]))
-            return
-    _open_ahead([block for item in todo for block in _blocks(item, values)], credentials, keys.limits.key_entries)
-    opening = Opening(credentials, options, answer, keys.limits, keys.proofs)
-    wanted = set(todo)
-    for item in todo:
-        item.mask = options.mask
-    left = [group for group in reversed(groups(keys.given.encrypted())) if not wanted.isdisjoint(group.members)]
-    while left:
-        group = left.pop()
-        try:
-            decrypt_group(group, wanted, opening)
-        except KrmSopsError as error:
-            if group.is_guess:
-                left += reversed([alone for alone in group.alone() if not wanted.isdisjoint(alone.members)])
-            else:
-                answer.results.append(Result.of(error, opening.item))
-    if values:
-        from krm_sops.functions.decrypt_embedded import decrypt_values
-
-        for item in [item for item in todo if item in values]:
             try:
-                decrypt_values(item, values[item], opening)
-            except KrmSopsError as error:
-                answer.results.append(Result.of(error, item))
-
-
-def _blocks(item: Item, values: dict[Item, list[Embedded]]) -> list[Node]:
-    return [document.block for document in values[item]] if item in values else [item.branch.get("sops")]
-
-
-def _open_ahead(blocks: list[Node], credentials: Credentials, key_entries: int) -> None:
-    """Ask the services that keep keys for all documents together; what is wrong with one is told in its turn."""
-    from krm_sops.datakey import LOCAL, open_ahead
-    from krm_sops.keys import KEY_TYPES
-    from krm_sops.metadata import Metadata
-
-    telling = {"key_groups", *KEY_TYPES}.difference(LOCAL)
-    documents: list[Metadata] = []
-    for block in blocks:
-        if isinstance(block, Branch) and any(entry.value and entry.key in telling for entry in block.entries):
-            try:
-                documents.append(Metadata.from_branch(block, key_entries))
-            except KrmSopsError:
+                documents = search.inside(item)
+            except LimitError:  # nobody asked for it to be read
                 continue
-    open_ahead(documents, credentials)
+            if documents:
+                tell_not_included(item, "values that are encrypted documents stay encrypted", "configMaps", answer)
 
 
 def _refuse_generator(given: Given) -> None:
@@ -368,12 +308,3 @@ def _refuse_generator(given: Given) -> None:
     config = given.config
     if config is not None and any(item.kind == config.kind for item in given.named(config.name)):
         raise ConfigError(f"{config.kind} changes items: list it under transformers, not under generators")
-
-
-def _in_place() -> KrmSopsError:
-    return InPlaceError(
-        "kpt fn render would write this item's plaintext into the package",
-        hint="set allowPlaintext: true and render with -o to a place outside the package; "
-        "or keep the item encrypted in git with the krm-sops.dev/decrypt: disabled annotation or a selector; "
-        "or decrypt where it is deployed",
-    )
