@@ -7,6 +7,7 @@ import selectors
 import socket
 import subprocess
 import sys
+from contextlib import suppress
 from copy import copy
 
 from krm_sops.builds import relay
@@ -182,7 +183,7 @@ class Build:
 
     def _answer(self, connection: socket.socket, private: PrivateFolder) -> None:
         """One call of a function, in the folder of the repository where the kustomization is that lists it."""
-        with connection:
+        with connection, suppress(OSError):  # kustomize, or what it started, has ended meanwhile
             given = bytearray()
             while chunk := connection.recv(1 << 16):
                 given += chunk

@@ -50,34 +50,48 @@ class Document:
 
     @property
     def is_krm(self) -> bool:
-        """Whether it is made of objects with apiVersion and kind. Raises as `items` does."""
+        """Whether it holds nothing but objects with apiVersion and kind. Raises as `items` does."""
         return _is_plainly_krm(self.text) or all(item.kind and item.field("apiVersion") for item in self.items)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is no object in it. Raises as `items` does."""
+        return not _is_plainly_krm(self.text) and not self.items
 
     def __str__(self) -> str:
         where = shown(self.file) or "the input"
         return f"{where}: document {self.index + 1}" if self.index else where
 
 
+class Allowance:
+    """What is left of the limits of a run for its streams."""
+
+    __slots__ = ("bytes", "nodes")
+
+    def __init__(self, limits: Limits) -> None:
+        self.bytes = limits.input_bytes
+        self.nodes = limits.run_nodes
+
+
 class Stream:
     """The documents of files, in order.  config: the functionConfig that goes with them.
 
     from_kustomize: a build has sorted and perhaps changed them.  originals: the files that it was made of, by their
-    paths from the root, where they are at hand.
+    paths from the root, where they are at hand.  allowance: of a run that has several streams.
     """
 
-    def __init__(self, limits: Limits, config: Item | None = None) -> None:
+    def __init__(self, limits: Limits, config: Item | None = None, *, allowance: Allowance | None = None) -> None:
         self.limits = limits
         self.config = config
+        self._allowance = allowance or Allowance(limits)
         self.from_kustomize = False
         self.originals: Mapping[str, bytes] = {}
         self.documents: list[Document] = []
-        self._nodes_left = limits.run_nodes
-        self._bytes_left = limits.input_bytes
 
     def parse(self, raw: bytes, file: str = "") -> list[Document]:
         """The documents of one file, comments and all, without adding them. Raises ResourceListError, LimitError."""
-        self._bytes_left -= len(raw)
-        if self._bytes_left < 0:
+        self._allowance.bytes -= len(raw)
+        if self._allowance.bytes < 0:
             raise LimitError(f"an input of more than {self.limits.input_bytes >> 20} MiB (the limit input_bytes)")
         return [Document(self, text, file, index) for index, text in enumerate(_documents(_decoded(raw, file), file))]
 
@@ -95,10 +109,10 @@ class Stream:
         if _is_empty(document.text):
             return []
         try:
-            source = _source(document.text, self.limits, self._nodes_left)
+            source = _source(document.text, self.limits, self._allowance.nodes)
         except (InputError, LimitError) as error:
             raise type(error)(f"{document}: {error.message}", hint=error.hint) from None
-        self._nodes_left -= source.nodes
+        self._allowance.nodes -= source.nodes
         document.source = source
         root = source.root
         if root is None:
@@ -115,12 +129,6 @@ class Stream:
         for item in items:
             item.at = (document.file, document.index)
         return items
-
-    @property
-    def left(self) -> Limits:
-        """What is left of the limits for another stream of the same run."""
-        changes = {"run_nodes": max(1, self._nodes_left), "input_bytes": max(1, self._bytes_left)}
-        return self.limits.changed(changes)
 
     @property
     def items(self) -> list[Item]:

@@ -8,7 +8,7 @@ from krm_sops import cli
 from krm_sops.builds.private import remove_tree
 from krm_sops.errors import ConfigError, shown
 from krm_sops.host import Host
-from krm_sops.krm.stream import joined
+from krm_sops.krm.stream import Allowance, joined
 from krm_sops.limits import FUNCTION
 from krm_sops.policy import in_force
 from krm_sops.verbs import function
@@ -79,14 +79,14 @@ def main(arguments: list[str]) -> int:
     if paths.count("-") > 1:
         raise UsageError("- can be named once")
     good: list[Rendering] = []
-    limits = policy.limits
+    allowance = Allowance(policy.limits)
     for path in paths:
         rendering = Rendering(
             path,
             host,
             policy,
             flags,
-            limits,
+            allowance,
             allow_remote=given.on("allow-remote"),
             allow_others=given.on("enable-exec"),
         )
@@ -94,18 +94,18 @@ def main(arguments: list[str]) -> int:
         _tell(rendering, many=len(paths) > 1)
         if is_good:
             good.append(rendering)
-            limits = rendering.limits
         elif not given.on("keep-going"):
             return 1
     return _written(good, given, failed=len(good) < len(paths))
 
 
 def _tell(rendering: Rendering, *, many: bool) -> None:
-    for result in rendering.results:
+    told = {(result.severity, result.line()): result for result in rendering.results}
+    for result in told.values():
         if many and not (result.item and result.item.file):
             result.message = f"{result.message} (in {shown(rendering.path)})"
-    cli.say_results(rendering.results)
-    if any(result.is_error for result in rendering.results):
+    cli.say_results(list(told.values()))
+    if any(result.is_error for result in told.values()):
         _tell_skipped([rendering])
 
 
@@ -125,7 +125,7 @@ def _written(good: Sequence[Rendering], given: Arguments, *, failed: bool) -> in
         _tell_skipped(good)
         raise ConfigError("there is no object at all", hint="if that is right, --allow-empty")
     folder = given.text("output-dir")
-    if folder:
+    if folder and good:
         _write_folder(folder, _files(texts))
     elif not failed:
         return cli.write_out(joined([text for _, _, text in texts]).encode())

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 
 from krm_sops import cli
+from krm_sops.builds.kustomization import NAMES, find
+from krm_sops.builds.manifests import Found, manifests
 from krm_sops.errors import ConfigError, KrmSopsError, shown
 from krm_sops.functions import Answer, FunctionError
 from krm_sops.functions.decrypt import run as decrypt
@@ -12,7 +14,7 @@ from krm_sops.krm.item import LOCAL_CONFIG, MASK, MASKED, mask_at
 from krm_sops.krm.results import Result
 from krm_sops.krm.stream import Stream
 from krm_sops.roots import read_below, relative, source_root
-from krm_sops.tree import leaves
+from krm_sops.tree import Branch, leaves
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,16 +23,15 @@ if TYPE_CHECKING:
     from krm_sops.credentials import Credentials
     from krm_sops.host import Host
     from krm_sops.krm.item import Item
-    from krm_sops.krm.stream import Document
-    from krm_sops.limits import Limits
+    from krm_sops.krm.stream import Allowance, Document
     from krm_sops.policy import Flags, Policy
 
 
 class Part:
     """What is decrypted together: the files of a PATH, or a build. files: its documents, by the file they go to."""
 
-    def __init__(self, limits: Limits) -> None:
-        self.stream = Stream(limits)
+    def __init__(self, stream: Stream) -> None:
+        self.stream = stream
         self.files: dict[str, list[Document]] = {}
         self.left_out: set[Item] = set()
 
@@ -42,9 +43,9 @@ class Part:
 
 
 class Rendering:
-    """One PATH.  limits: what the PATHs before have left of them.  skipped: files without any object.
+    """One PATH.  allowance: what is left of the limits.  allow_remote, allow_others: as in `Build`.
 
-    allow_remote, allow_others: as in `Build`.  folder: what the names of its files start from.
+    folder: what the names of its files start from.  skipped: files without any object.
     """
 
     def __init__(
@@ -53,7 +54,7 @@ class Rendering:
         host: Host,
         policy: Policy,
         flags: Flags,
-        limits: Limits,
+        allowance: Allowance,
         *,
         allow_remote: bool = False,
         allow_others: bool = False,
@@ -62,7 +63,8 @@ class Rendering:
         self.host = host
         self.policy = policy
         self.flags = flags
-        self.limits = limits
+        self.limits = policy.limits
+        self.allowance = allowance
         self.allow_remote = allow_remote
         self.allow_others = allow_others
         self.folder = os.path.realpath(path if path != "-" and os.path.isdir(path) else os.path.dirname(path) or ".")
@@ -92,7 +94,7 @@ class Rendering:
         self.results += error.answer.results if isinstance(error, FunctionError) else [Result.of(error)]
 
     def _part(self) -> Part:
-        part = Part(self.limits)
+        part = Part(Stream(self.limits, allowance=self.allowance))
         self.parts.append(part)
         return part
 
@@ -101,6 +103,8 @@ class Rendering:
             return self._read_stdin()
         is_folder = os.path.isdir(self.path)
         start = self.path if is_folder else os.path.dirname(self.path) or "."
+        if os.path.basename(self.path) in NAMES:  # what it says, rather than what it is
+            is_folder = True
         root = _root(self.host, self.policy, start)
         try:
             path = relative(root, os.path.basename(self.path) if not is_folder else ".", start)
@@ -119,6 +123,10 @@ class Rendering:
         part = self._part()
         found = part.stream.add(raw)
         for document in found:
+            root = document.source.root if document.source else None
+            if isinstance(root, Branch) and root.get("functionConfig") is not None:
+                hint = "start krm-sops without a verb"
+                raise ConfigError("a ResourceList with a functionConfig is for the function", hint=hint)
             if not document.is_krm:
                 raise ConfigError(f"{document}: no Kubernetes object, which has apiVersion and kind")
         part.files["stdin.yaml"] = found
@@ -130,20 +138,17 @@ class Rendering:
         except OSError as error:
             raise ConfigError(f"cannot read {shown(path)}: {(error.strerror or 'unreadable').lower()}") from None
         found = part.stream.parse(raw, path)
-        objects = [document for document in found if document.is_krm]
-        if not objects:
+        found = [document for document in found if not document.is_empty]
+        wrong = [document for document in found if not document.is_krm]
+        if len(wrong) == len(found):
             return False
-        if len(objects) < len(found):
-            wrong = next(document for document in found if document not in objects)
-            raise ConfigError(f"{wrong}: no Kubernetes object, unlike others of the same file")
+        if wrong:
+            raise ConfigError(f"{wrong[0]}: no Kubernetes object, unlike others of the same file")
         part.stream.documents += found
         part.files[name] = found
         return True
 
     def _read_folder(self, root: str, folder: str) -> None:
-        from krm_sops.builds.kustomization import find
-        from krm_sops.builds.manifests import Found, manifests
-
         builds = []
         if find(root, folder):
             builds = [Found(folder, is_build=True)]
@@ -154,7 +159,6 @@ class Rendering:
                     builds.append(found)
                 elif not self._read_file(root, found.path, files, os.path.relpath(found.path, folder)):
                     self.skipped.append(found.path)
-            self.limits = files.stream.left
         for found in builds:
             self._build(root, found.path, os.path.relpath(found.path, folder))
 
@@ -178,7 +182,6 @@ class Rendering:
         part.stream.from_kustomize = True
         part.stream.originals = build.originals
         part.files[os.path.normpath(f"{name}/manifests.yaml")] = part.stream.add(output)
-        self.limits = part.stream.left
 
     def _credentials(self) -> Credentials:
         """The keys for what is decrypted before a build: the operator's, and ambient ones."""

@@ -77,7 +77,7 @@ def test_a_folder_is_read_with_all_below_it(folder):
         {
             "a/z.yaml": MAP,
             "a/secret.yaml": SECRET,
-            "values.yaml": "replicas: 1\n",
+            "values.yaml": "# of a chart\n---\nreplicas: 1\n",
             ".sops.yaml": "creation_rules: []\n",
             ".git/x.yaml": MAP,
             "ignored/x.yaml": "not: [yaml\n",
@@ -122,6 +122,12 @@ def test_stdin(folder, stream):
     secret = found[0]["items"][0] if found[0]["kind"] == "List" else found[0]
     assert secret == made.PLAIN
     assert "List" in stream or done.stdout.endswith(MAP)
+
+
+def test_a_resource_list_for_a_function_is_not_taken_apart(folder):
+    done = folder.render("-", stdin=made.resource_list(made.encrypted()))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "without a verb" in done.stderr
 
 
 def test_a_file_of_which_only_a_part_are_objects_is_an_error(folder):
@@ -270,6 +276,11 @@ def test_any_kind_and_common_macs_are_verified_by_their_files(built):
     custom = {"apiVersion": "x.example/v1", "kind": "X", "metadata": {"name": "x"}, "spec": {"z": "one", "a": "two"}}
     built.write({"x.yaml": made.yaml(made.encrypted(custom)), "kustomization.yaml": "resources: [x.yaml]\n"})
     assert built.objects()["x"]["spec"] == custom["spec"]
+
+
+def test_the_kustomization_itself_may_be_named(built):
+    built.write(OVERLAY)
+    assert built.render("overlay/kustomization.yaml").stdout == built.render("overlay").stdout != ""
 
 
 def test_a_patched_ciphertext_is_refused(built):

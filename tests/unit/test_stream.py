@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from krm_sops.errors import InputError, LimitError, ResourceListError
-from krm_sops.krm.stream import Stream
+from krm_sops.krm.stream import Allowance, Stream
 from krm_sops.limits import FUNCTION
 from krm_sops.tree import Branch, Entry
 
@@ -140,12 +140,14 @@ def test_no_utf_8_is_an_error():
 
 def test_limits_hold_for_all_files_together():
     """S23."""
-    found = stream("a: 1\n", run_nodes=5, input_bytes=20)
-    assert (found.left.run_nodes, found.left.input_bytes) == (2, 15)
+    limits = FUNCTION.changed({"run_nodes": 5, "input_bytes": 20})
+    shared = Allowance(limits)
+    Stream(limits, allowance=shared).add(b"a: 1\n")
+    other = Stream(limits, allowance=shared)
     with pytest.raises(LimitError, match="run_nodes"):
-        found.add(b"a: [1,1,1,1]\n")
+        other.add(b"a: [1,1,1,1]\n")
     with pytest.raises(LimitError, match="input_bytes"):
-        found.add(b"#" * 20)
+        other.add(b"#" * 20)
 
 
 @given(
