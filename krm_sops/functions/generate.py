@@ -16,7 +16,7 @@ from krm_sops.functions.files import Files, in_file
 from krm_sops.functions.generate_env import is_key, pairs
 from krm_sops.functions.generate_paths import has_wildcards, matching
 from krm_sops.functions.generate_plan import Source, plan_of
-from krm_sops.krm.item import PACKAGE_PATH, PATH, refuse_duplicates
+from krm_sops.krm.item import LOCAL_CONFIG, PACKAGE_PATH, PATH, refuse_duplicates
 from krm_sops.krm.results import Result
 from krm_sops.roots import source_root
 from krm_sops.stores import STORES
@@ -68,6 +68,8 @@ def run(given: Given, host: Host, policy: Policy | None) -> Answer:
                 result.severity = "error"
     if any(result.is_error for result in answer.results):
         raise FunctionError(answer)
+    for item in answer.key_items:
+        item.annotate(LOCAL_CONFIG, "true")
     if options.kustomize:  # which gives a generator its own config as the only item; in a package it is a file
         same = [item for item in given.named(config.name) if item.kind == config.kind]
         answer.consumed = [item for item in same if not item.annotation(PATH)]

@@ -7,6 +7,7 @@ from base64 import b64decode
 from pathlib import Path
 
 import pytest
+import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -377,6 +378,21 @@ def test_paths_start_at_the_config_s_own_file_in_a_package(folder):
 def test_a_package_that_is_not_there_is_one_that_a_container_does_not_see(folder):
     config = in_package(own(files=["s.yaml"], allowPlaintext=True), str(folder / "pkg"))
     assert f"the package {folder / 'pkg'} is not here" in refused(config)
+
+
+def test_a_key_secret_of_the_package_opens_files_and_is_marked_as_not_to_be_deployed(folder):
+    put(Path("s.yaml"), SECRET)
+    put(Path("Kptfile"), b"")
+    reference = {"provider": "sops", "secretRef": {"name": "sops-keys"}}
+    config = in_package(own(files=["s.yaml"], decryption=reference, allowPlaintext=True), str(folder))
+    text = made.resource_list(made.KEY_SECRET, config=config)
+    output, results, status = run(text.encode(), Host(env={}), FUNCTION)
+    assert (status, [result.line() for result in results]) == (0, [])
+    key, generated_one = yaml.safe_load(output)["items"]
+    assert key["metadata"]["annotations"] == {"config.kubernetes.io/local-config": "true"}
+    assert generated_one == SECRET
+    _, results, status = generate(own(files=["s.yaml"], decryption=reference))
+    assert (status, "no Secret of the name 'sops-keys'" in results[0].line()) == (1, True)
 
 
 @pytest.mark.parametrize("kind", ["own", "ksops"])
