@@ -6,7 +6,7 @@ import re
 
 from krm_sops.document import Walk
 from krm_sops.errors import InputError, LimitError, shown
-from krm_sops.gate import Finding, privatekeys, reference, texts
+from krm_sops.gate import Finding, privatekeys, texts
 from krm_sops.gate.walk import Walked
 from krm_sops.krm.item import LOCAL_CONFIG, MASKED, is_injected, refuse_duplicates
 from krm_sops.metadata import Metadata
@@ -182,8 +182,9 @@ class Judged:
         if any(leaf.chosen for leaf in given):
             self.gate.choosing.add(metadata.mac)
         elif given:
-            finding = Finding("WeakSelection", f"{rule} chooses no value", field=f"sops.{selection.rule}")
-            finding.object = reference(owner.branch)
+            severity = "error" if owner.object.holds_secrets or not owner.object.kind else "warning"
+            text, field = f"{rule} chooses no value", f"sops.{selection.rule}"
+            finding = Finding("WeakSelection", text, field=field, subject=owner.branch, severity=severity)
             self.unchosen.append((metadata.mac, finding, owner.at))
         left = [leaf for leaf in given if leaf.is_secret and not leaf.chosen and not leaf.is_ciphertext]
         for subject, some in _by_object(left):

@@ -282,7 +282,9 @@ def test_a_rule_that_leaves_values_of_a_secret_plain_is_found():
 
 def test_a_rule_that_chooses_nothing_is_found_unless_another_document_of_the_file_has_values():
     namespace = f"apiVersion: v1\nkind: Namespace\nmetadata: {{name: x}}\n{BLOCK}"
-    assert rules(namespace) == ["WeakSelection"]
+    assert [(one.rule, one.severity) for one in judged(namespace).findings] == [("WeakSelection", "warning")]
+    settings = f"a: 1\n{BLOCK}"
+    assert [(one.rule, one.severity) for one in judged(settings).findings] == [("WeakSelection", "error")]
     assert rules(f"{namespace}---\n{SECRET}stringData:\n  password: {SEALED}\n{BLOCK}") == []
 
 
