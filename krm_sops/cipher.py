@@ -26,13 +26,14 @@ class MistypedError(EncryptedValueError):
 
 
 class DataKey:
-    """The key of one document: 32 bytes. Its repr shows nothing."""
+    """The key of one document: 32 bytes. Its repr shows nothing.  raw: for those who wrap it again."""
 
-    __slots__ = ("_aead",)
+    __slots__ = ("_aead", "raw")
 
     def __init__(self, raw: bytes) -> None:
         if len(raw) != 32:
             raise KrmSopsError(f"the unwrapped data key has {len(raw)} bytes instead of 32")
+        self.raw = raw
         self._aead = AESGCM(raw)
 
     def open(self, iv: bytes, sealed: bytes, aad: bytes) -> bytes | None:

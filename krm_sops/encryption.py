@@ -78,9 +78,10 @@ class Carried:
     collection, and its text.
     """
 
-    def __init__(self, document: EncryptedDocument, plain: list[Branch]) -> None:
-        """plain: what `document` decrypted to; its MAC must have been verified."""
+    def __init__(self, document: EncryptedDocument, plain: list[Branch], *, verified: bool = True) -> None:
+        """plain: what `document` decrypted to.  verified: its MAC held. Where it did not, it gets a new one anyway."""
         self.document = document
+        self.verified = verified
         self.plain = plain
         self._known: dict[Place, tuple[Leaf, str]] = {}
         places = [place for at, branch in enumerate(plain) for place in _places(branch, (at,))]
@@ -88,7 +89,7 @@ class Carried:
         encrypted = [leaf for branch in document.branches for leaf in leaves(branch)]
         for place, value, sealed in zip(places, decrypted, encrypted, strict=True):
             text = sealed.text if isinstance(sealed, Comment) else sealed
-            if isinstance(text, str) and text.startswith(PREFIX) and not _is_same(value, sealed):
+            if isinstance(text, str) and text.startswith(PREFIX) and not is_same(value, sealed):
                 self._known[place] = value, text
 
     def texts(self, branches: list[Branch]) -> dict[int, str]:
@@ -98,7 +99,7 @@ class Carried:
         found = {}
         for position, (place, value) in enumerate(zip(places, values, strict=True)):
             known = self._known.get(place)
-            if known is not None and _is_same(known[0], value):
+            if known is not None and is_same(known[0], value):
                 found[position] = known[1]
         return found
 
@@ -106,9 +107,11 @@ class Carried:
         """Whether nothing changed that is encrypted, covered by the MAC, or seen by a reader."""
         before = self.document.metadata
         return (
-            (before.selection.rule, before.selection.pattern) == (metadata.selection.rule, metadata.selection.pattern)
+            self.verified
+            and (before.selection.rule, before.selection.pattern)
+            == (metadata.selection.rule, metadata.selection.pattern)
             and before.mac_only_encrypted is metadata.mac_only_encrypted
-            and _is_same(list(self.plain), list(branches))
+            and is_same(list(self.plain), list(branches))
         )
 
 
@@ -140,15 +143,14 @@ def _comment_place(comment: Comment, here: Place, seen: dict[str, int]) -> Place
     return (*here, Comment, comment.text, number)
 
 
-def _is_same(one: Node, other: Node) -> bool:
+def is_same(one: Node, other: Node) -> bool:
     """Equal with the same types: 1, 1.0 and true are three values."""
     if isinstance(one, Branch) and isinstance(other, Branch):
         return len(one.entries) == len(other.entries) and all(
-            _is_same(a.key, b.key) and _is_same(a.value, b.value)
-            for a, b in zip(one.entries, other.entries, strict=True)
+            is_same(a.key, b.key) and is_same(a.value, b.value) for a, b in zip(one.entries, other.entries, strict=True)
         )
     if isinstance(one, list) and isinstance(other, list):
-        return len(one) == len(other) and all(_is_same(a, b) for a, b in zip(one, other, strict=True))
+        return len(one) == len(other) and all(is_same(a, b) for a, b in zip(one, other, strict=True))
     if isinstance(one, float) and isinstance(other, float):
         return mac_bytes(one) == mac_bytes(other)
     return type(one) is type(other) and one == other
