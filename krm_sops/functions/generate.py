@@ -55,9 +55,11 @@ def run(given: Given, host: Host, policy: Policy | None) -> Answer:
     refused = [*options.obey(policy), *keys.refused()]
     answer.results += [Result.of(error, config) for error in refused]
     if not refused:
-        _refuse_in_place(given, config, plan)
-        work = _Work(plan, _files(config, host, policy, plan), answer)
-        answer.added = work.objects(keys)
+        try:
+            _refuse_in_place(given, config, plan)
+            answer.added = _Work(plan, _files(config, host, policy, plan), answer).objects(keys)
+        except KrmSopsError as error:
+            answer.results.append(Result.of(error, config))
         if policy.mask:
             from krm_sops.functions.masking import marked
 

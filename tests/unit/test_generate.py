@@ -402,6 +402,7 @@ def test_plaintext_in_place_is_refused(kind, folder):
     config = in_package(own(files=["s.yaml"]) if kind == "own" else ksops(files=["s.yaml"]), str(folder))
     _, results, status = generate(config, config)
     assert (status, results[0].reason) == (1, "PlaintextInPlace")
+    assert "/g: kpt fn render would write" in results[0].line()
     assert "allowPlaintext: true" in results[0].hint
 
 
