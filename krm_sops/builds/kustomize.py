@@ -72,7 +72,7 @@ class Build:
         program = self.host.program("kustomize") or self.host.program("kubectl")
         if program is None:
             raise ConfigError("neither kustomize nor kubectl is on PATH", hint=_NO_PROGRAM)
-        output, message, mirror = self._built(program, folder, mask=self.flags.mask)
+        output, message, mirror = self._built(program, folder)
         self.originals = mirror.originals
         if output is not None:
             return output
@@ -80,21 +80,24 @@ class Build:
             answer = Answer()
             answer.results = self.results
             raise FunctionError(answer)
-        if (
-            mirror.inputs and not self.flags.mask
-        ):  # what it says may quote a plaintext; without one, it will say the same
-            output, message, mirror = self._built(program, folder, mask=True)
+        if not self.flags.mask and (mirror.inputs or mirror.plugins.used):
+            # What it says may quote a plaintext. Of masks it will say the same.
+            self.flags.mask = True
+            output, message, mirror = self._built(program, folder)
+            self.flags.mask = False
         if output is not None:
             message = "not on masked values: it fails on a decrypted one, which its message might quote"
         raise KrmSopsError(f"{shown(os.path.basename(program))} failed: {message}")
 
-    def _built(self, program: str, folder: str, *, mask: bool) -> tuple[bytes | None, str, Mirror]:
+    def _built(self, program: str, folder: str) -> tuple[bytes | None, str, Mirror]:
         """The output, or None and why there is none."""
         self.results = []
         with PrivateFolder(self.host.env) as private:
             hand_over = [*_interpreter(), "-I", "-S", relay.__file__, f"{private.path}/socket"]
             plugins = Plugins(self.limits, hand_over, allow_others=self.allow_others)
-            mirror = Mirror(self.root, self.limits, private, plugins, allow_remote=self.allow_remote, mask=mask)
+            mirror = Mirror(
+                self.root, self.limits, private, plugins, allow_remote=self.allow_remote, mask=self.flags.mask
+            )
             if mirror.add(folder) == "Component":
                 raise ConfigError(
                     f"{shown(folder)} is a component, which is built only where a kustomization lists it",
@@ -137,8 +140,11 @@ class Build:
         if self.allow_others or self.allow_remote:
             env["PATH"] = self.host.env.get("PATH", "")
         with socket.socket(socket.AF_UNIX) as server, selectors.DefaultSelector() as selector:
-            server.bind(f"{private.path}/socket")
-            server.listen()
+            try:
+                server.bind(f"{private.path}/socket")
+                server.listen()
+            except OSError as error:
+                raise KrmSopsError(f"no socket in the private folder: {error.strerror or error}") from None
             try:
                 private.child = subprocess.Popen(
                     argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=env, cwd=home
