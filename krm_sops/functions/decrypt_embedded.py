@@ -1,9 +1,8 @@
 """SOPS documents inside of values become plain ones: each verified by its MAC as it stands, whatever the options say.
 
-Nobody but sops had a hand in the text of a value. The format of the result follows from the key, as in Flux. Differs
-from Flux: where the key says nothing, the format stays; what was encrypted as a binary file gives its bytes under any
-key, not an object around them; several YAML documents under a key of another format are an error, not the first of
-them.
+Nobody but sops had a hand in the text of a value. The format of the result follows from the key, as in Flux. Unlike
+Flux: where the key says nothing, the format stays; what was encrypted as a binary file gives its bytes under any key,
+not an object around them; several YAML documents under a key of another format are an error, not the first of them.
 Source: fluxcd/kustomize-controller 1.9, internal/decryptor/decryptor.go, DecryptResource.
 """
 

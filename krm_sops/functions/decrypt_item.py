@@ -117,7 +117,7 @@ def _expand(document: _Document, opening: Opening) -> None:
     resource = with_leaves(document.branch, iter(document.opened.leaves))
     assert isinstance(resource, Branch)
     if is_suspended(resource):
-        opening.answer.results.append(Result("info", "StaysEncrypted", "stays as it is: it is suspended", item=item))
+        opening.answer.results.append(Result("info", "StillEncrypted", "stays as it is: it is suspended", item=item))
         return
     if item.mask:
         from krm_sops.functions.masking import marked, masked

@@ -1,7 +1,7 @@
 """SOPS documents inside of values: of Secrets, and where that is asked for of ConfigMaps.
 
 A value counts when it reads as a SOPS document, in whichever format. Its text is as sops wrote it, whatever kustomize
-did to the object around it. Differs from Flux, which looks for a few bytes in `Secret.data` only.
+did to the object around it. Flux looks for a few bytes instead, in `Secret.data` only.
 
 Here they are found, in `decrypt_embedded` opened: a list whose Secrets hold none of them needs no cryptography.
 """

@@ -61,7 +61,7 @@ def tell_unreadable(values: Iterable[tuple[Item, tuple[str, str]]], answer: Answ
 def tell_not_included(item: Item, what: str, name: str, answer: Answer) -> None:
     """name: what `spec.include` would need."""
     text = f"{what}; spec.include does not name {name}"
-    answer.results.append(Result("info", "StaysEncrypted", text, item=item))
+    answer.results.append(Result("info", "StillEncrypted", text, item=item))
 
 
 def tell_remaining(item: Item, paths: Iterable[tuple[str, ...]], answer: Answer) -> None:
@@ -69,4 +69,4 @@ def tell_remaining(item: Item, paths: Iterable[tuple[str, ...]], answer: Answer)
     text = "still holds encrypted values after decryption"
     hint = "of documents inside of encrypted ones, and of values encrypted twice, only the outer one is decrypted"
     for path in paths:
-        answer.results.append(Result("warning", "StaysEncrypted", text, hint=hint, item=item, field=".".join(path)))
+        answer.results.append(Result("warning", "StillEncrypted", text, hint=hint, item=item, field=".".join(path)))

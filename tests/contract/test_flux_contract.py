@@ -444,6 +444,10 @@ def test_row_26_a_binary_document_gives_its_bytes(program_output, tmp_path):
     expected = corpus.path(f"{FLUX}/derived/inside-secret.yaml-inner.bin").read_bytes()
     argv = ["--key-file", str(key), "--input-type", "json", str(document)]
     assert program_output(*argv, "--output-type", "binary") == expected
+    item = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}}
+    item["data"] = {"a.json": b64encode(document.read_bytes()).decode()}  # type: ignore[assignment]
+    found, _, _ = function(item, key_secret(**{"k.agekey": fixture_key("age.txt")}), config=decrypt())
+    assert b64decode(found[0]["data"]["a.json"]) == expected
     assert json.loads(program_output(*argv)) == {"data": expected.decode()}
 
 
@@ -490,6 +494,10 @@ def test_row_30_what_stays_encrypted_is_told():
     found, results, status = function(item, config={**made.KEY_SECRET, "metadata": {"name": "k", "namespace": "x"}})
     assert (found, status) == ([item], 0)
     assert [result.severity for result in results] == ["warning"]
+    twice = {**made.PLAIN, "stringData": {"a": made.enc("x", "y")}}
+    found, results, status = function(made.encrypted(twice), config=made.KEY_SECRET)
+    assert (found, status) == ([twice], 0)
+    assert [(result.severity, result.reason) for result in results] == [("warning", "StillEncrypted")]
 
 
 def test_row_31_every_error_is_told_and_nothing_is_decrypted():

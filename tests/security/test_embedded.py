@@ -130,7 +130,7 @@ def test_config_maps_where_they_are_included(field, content):
     assert found == [secret(field, "ConfigMap", a__yaml=content.decode() if field == "data" else content)]
     found, results, status = run(item)
     assert (status, found) == (0, [item])
-    assert [(result.severity, result.reason) for result in results] == [("info", "StaysEncrypted")] * (field == "data")
+    assert [(result.severity, result.reason) for result in results] == [("info", "StillEncrypted")] * (field == "data")
 
 
 SPELLED = {
@@ -332,7 +332,7 @@ def test_nothing_in_a_decrypted_document_is_substituted_or_opened_again():
     assert status == 0
     assert yaml.safe_load(found[0]["stringData"]["a.yaml"]) == {"x": inner, "y": "${HOME}"}
     assert [(result.severity, result.reason, result.field) for result in results] == [
-        ("warning", "StaysEncrypted", "stringData.a.yaml.x")
+        ("warning", "StillEncrypted", "stringData.a.yaml.x")
     ]
 
 
@@ -344,7 +344,7 @@ def test_an_encrypted_item_is_opened_as_that_only_and_what_is_left_is_told(field
     found, results, status = run(made.encrypted(plain))
     assert (status, found) == (0, [plain])
     assert [(result.severity, result.reason, result.field) for result in results] == [
-        ("warning", "StaysEncrypted", f"{field}.a.yaml")
+        ("warning", "StillEncrypted", f"{field}.a.yaml")
     ]
     _, results, status = run(made.encrypted(plain), given=config(strict=True))
     assert (status, results[0].severity) == (1, "error")
@@ -355,7 +355,7 @@ def test_a_value_that_was_encrypted_twice_is_told():
     plain = {**made.PLAIN, "stringData": {"a": made.enc("x", "y")}}
     found, results, status = run(made.encrypted(plain))
     assert (status, found) == (0, [plain])
-    assert [(result.reason, result.field) for result in results] == [("StaysEncrypted", "stringData.a")]
+    assert [(result.reason, result.field) for result in results] == [("StillEncrypted", "stringData.a")]
 
 
 @pytest.mark.parametrize("field", ["data", "stringData"])
