@@ -35,11 +35,16 @@ folder is read with all below it, .krmignore honoured; files that are no Kuberne
   --mask                 *** in the place of all that is decrypted
   --allow-empty          no error where there is no object at all
   --allow-remote         let kustomize fetch resources from elsewhere
-  --enable-alpha-plugins, --enable-exec
-                         both: let a kustomization start functions of others; those of krm-sops, ksops and
+  --enable-alpha-plugins
+  --enable-exec          both: let a kustomization start functions of others; those of krm-sops, ksops and
                          SopsSecretGenerator always run, inside of this program
-  --key-file FILE, --ambient WHEN, --mac MODE, --strict, --root FOLDER, --limit NAME=NUMBER, --max-remote-calls NUMBER
-                         as for the function: see krm-sops --help
+  --strict, and the other flags of the function (see krm-sops --help):
+  --mac MODE
+  --ambient WHEN
+  --key-file FILE
+  --root FOLDER
+  --limit NAME=NUMBER
+  --max-remote-calls NUMBER
 
 Objects with the annotation config.kubernetes.io/local-config are left out. Exit status 1, and nothing written, where
 anything is wrong.
@@ -126,7 +131,7 @@ def _written(good: Sequence[Rendering], given: Arguments, *, failed: bool) -> in
         raise ConfigError("there is no object at all", hint="if that is right, --allow-empty")
     folder = given.text("output-dir")
     if folder and good:
-        _write_folder(folder, _files(texts))
+        write_folder(folder, _files(texts))
     elif not failed:
         return cli.write_out(joined([text for _, _, text in texts]).encode())
     return int(failed)
@@ -143,7 +148,7 @@ def _files(texts: Sequence[tuple[Rendering, str, str]]) -> dict[str, str]:
     return found
 
 
-def _write_folder(folder: str, files: dict[str, str]) -> None:
+def write_folder(folder: str, files: dict[str, str]) -> None:
     """A new folder with these files, for nobody else to read; it is there whole or not at all. Raises ConfigError."""
     import _signal as signals
 
