@@ -18,8 +18,11 @@ if TYPE_CHECKING:
 VERBS: Registry[Callable[[list[str]], int]] = Registry(
     decrypt="krm_sops.verbs.decrypt:main",
     encrypt="krm_sops.verbs.encrypt:main",
+    set="krm_sops.verbs.set:main",
+    unset="krm_sops.verbs.set:unset",
     filestatus="krm_sops.verbs.filestatus:main",
     render="krm_sops.verbs.render:main",
+    stages="krm_sops.verbs.stages:main",
     explain="krm_sops.verbs.explain:main",
     check="krm_sops.verbs.check:main",
     install="krm_sops.verbs.install:main",
@@ -42,11 +45,13 @@ Usage:
   krm-sops [FLAG...]            read a ResourceList on stdin, write it decrypted to stdout (KRM function)
   krm-sops decrypt [FILE]       decrypt one file as sops does; without FILE, stdin
   krm-sops encrypt [FILE]       encrypt one file as sops does, by .sops.yaml or for the recipients that flags name
+  krm-sops set FILE PATH VALUE  set one value of an encrypted file: VALUE is JSON; unset FILE PATH removes it
   krm-sops explain [FILE...]    say per document who can open it and which keys are at hand; needs no key
   krm-sops explain --policy     say what the operator allows, and where each line of it comes from
   krm-sops check [PATH...|-]    say what must not stand in a repository, or in what is deployed; needs no key
   krm-sops filestatus FILE      print {"encrypted":true} or {"encrypted":false}
   krm-sops render [PATH...|-]   write manifests decrypted to stdout; a folder with a kustomization is built before
+  krm-sops stages VERB          plan, render or split a package in the order of a StageSet's stages
   krm-sops install DIR          put the program into DIR so that it needs no Python
   krm-sops FILE                 FILE holds a functionConfig: an exec plugin of kustomize, with a YAML stream on stdin
   krm-sops VERB --help          the flags of a verb

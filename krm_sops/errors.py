@@ -14,6 +14,7 @@
     ├─ ConfigError          functionConfig, creation rule, flag or variable
     ├─ PolicyError          allowed by nobody who may allow it
     ├─ LimitError           larger, deeper or slower than the operator's limits
+    ├─ PreviousRevisionUnavailable  an earlier state that cannot be had, or no longer be decrypted
     ├─ DataKeyError
     │  ├─ WrongKey          not for our keys; try the next, silently
     │  ├─ KeyUnavailable    ours, but it failed; try the next, and remember why
@@ -113,6 +114,10 @@ class PolicyError(KrmSopsError):
 
 class LimitError(KrmSopsError):
     reason = "LimitExceeded"
+
+
+class PreviousRevisionUnavailable(KrmSopsError):
+    reason = "PreviousRevisionUnavailable"
 
 
 class DataKeyError(KrmSopsError):

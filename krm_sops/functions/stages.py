@@ -18,7 +18,7 @@ from krm_sops.stages.plan import Plan, is_generated, is_stage_set
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from krm_sops.functions import Given
     from krm_sops.host import Host
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from krm_sops.limits import Limits
     from krm_sops.policy import Policy
     from krm_sops.stages.spec import Stage, StageSet
+    from krm_sops.tree import Branch
 
 
 class StageOptions(Options):
@@ -42,15 +43,19 @@ class StageOptions(Options):
 
 
 class Members:
-    """What `decrypt` is given for one StageSet: the items of its stages, and all others to look for its key Secret."""
+    """What `decrypt` is given for one StageSet: some items of its stages, and all others to look for its key Secret.
 
-    def __init__(self, given: Given, stage_set: StageSet) -> None:
+    keys: where key Secrets are looked for.
+    """
+
+    def __init__(self, given: Given, stage_set: StageSet, own: Collection[Item], keys: Given) -> None:
         self.given = given
+        self.keys = keys
         self.limits: Limits = given.limits
         self.config: Item | None = stage_set.item
         self.from_kustomize = given.from_kustomize or from_kustomize(given.config)
         self.originals: Mapping[str, bytes] = given.originals
-        self._own = {item for stage in stage_set.stages for item in stage.items}
+        self._own = own
 
     @property
     def items(self) -> list[Item]:
@@ -69,7 +74,7 @@ class Members:
         return self._of(self.given.of_kind(kind))
 
     def named(self, name: str) -> list[Item]:
-        return [item for item in self.given.named(name) if not is_stage_set(item)]
+        return [item for item in self.keys.named(name) if not is_stage_set(item)]
 
 
 def run(given: Given, host: Host, policy: Policy | None) -> Answer:
@@ -79,11 +84,17 @@ def run(given: Given, host: Host, policy: Policy | None) -> Answer:
 
 
 class Rendering:
-    """plan: of all items that are given.  answer: what comes of it."""
+    """plan: of all items that are given.  answer: what comes of it.  made: an object that stands for a stage.
 
-    def __init__(self, plan: Plan, given: Given, host: Host, policy: Policy | None) -> None:
+    keys: where key Secrets are looked for, if not among the items.  built: items that kustomize made.
+    """
+
+    def __init__(self, plan: Plan, given: Given, host: Host, policy: Policy | None, keys: Given | None = None) -> None:
         self.plan = plan
         self.given = given
+        self.keys = keys or given
+        self.built: Collection[Item] = ()
+        self.made: dict[Stage, Branch] = {}
         self.host = host
         self.policy = policy
         self.answer = Answer()
@@ -105,6 +116,7 @@ class Rendering:
             self.answer.key_items = referred
             raise FunctionError(self.answer)
         self.answer.order = self.plan.order()
+        self.answer.added = list(self.made.values())
         return self.answer
 
     def _failed(self) -> bool:
@@ -117,12 +129,20 @@ class Rendering:
         return [item for item in self.given.named(name) if item.kind == "Secret"]
 
     def _decrypt(self, stage_set: StageSet) -> None:
-        members = Members(self.given, stage_set)
+        own = {item for stage in stage_set.stages for item in stage.items}
         if stage_set.emit == "flux":
             return
         if not stage_set.decrypts:
-            self._tell_encrypted(members)
+            self._tell_encrypted(Members(self.given, stage_set, own, self.keys))
             return
+        built = own.intersection(self.built)
+        self._decrypt_members(Members(self.given, stage_set, own - built, self.keys), stage_set)
+        if built:
+            members = Members(self.given, stage_set, built, self.keys)
+            members.from_kustomize = True
+            self._decrypt_members(members, stage_set)
+
+    def _decrypt_members(self, members: Members, stage_set: StageSet) -> None:
         encrypted = [item for item in members.encrypted() if not item.edits]
         try:
             answer = run_with(StageOptions(stage_set), members, self.host, self.policy)
@@ -144,7 +164,7 @@ class Rendering:
     def _tell_encrypted(self, members: Members) -> None:
         for item in members.encrypted():
             text = "stays encrypted: its StageSet has no spec.decryption"
-            self.answer.results.append(Result("warning", "StaysEncrypted", text, item=item))
+            self.answer.results.append(Result("warning", "StillEncrypted", text, item=item))
 
     def _is_deployed(self, item: Item) -> bool:
         if item in self.answer.key_items or item.replacement == []:
@@ -261,12 +281,11 @@ class Rendering:
             return emission.waves(stages, self._is_deployed)
         if emit == "kpt":
             barriers = emission.Barriers(stages, self._is_deployed)
-            self.answer.added += barriers.objects
+            self.made |= barriers.objects
             return barriers.marks
         if emit == "flux":
-            objects, produced = emission.kustomizations(stages)
-            self.answer.added += objects
-            for stage in produced:
+            self.made |= emission.kustomizations(stages)
+            for stage in filter(emission.is_produced, stages):
                 text = (
                     f"{stage.where}.sourceRef: Flux knows no such kind; an ExternalArtifact of the same name is taken"
                 )

@@ -302,6 +302,8 @@ class Item:
         if self.is_alias:
             raise InputError("an alias of another object, which cannot be changed alone")
         entry = f'"{name}": "{value}"'
+        if any(text.startswith('"') and entry in text for _, _, text in self.edits):
+            return  # no value in quotes can hold it
         metadata = self._below(self.branch, "metadata")
         if metadata is None:
             raise InputError("metadata that is empty or an alias", path=("metadata",))

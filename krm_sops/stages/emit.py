@@ -14,7 +14,7 @@ from krm_sops.tree import Branch, Entry
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Sequence
 
     from krm_sops.krm.item import Item
     from krm_sops.stages.spec import Stage, StageSet
@@ -87,8 +87,8 @@ class Barriers:
         self.members = {stage: [item for item in stage.items if is_deployed(item)] for stage in stages}
         self.made_in = {item.name: stage for stage in stages for item in self.members[stage] if _is_namespace(item)}
         self.marks: Marks = {}
-        self.objects: list[Branch] = []
-        last = _last_stages(stages)
+        self.objects: dict[Stage, Branch] = {}
+        last = last_stages(stages)
         for stage in stages:
             before = [self._reference(one) for one in last[stage]]
             for item in self.members[stage]:
@@ -101,7 +101,7 @@ class Barriers:
                         f"waits for a stage that no longer comes before it; remove the annotation {DEPENDS_ON}",
                         path=("metadata", "annotations", DEPENDS_ON),
                     )
-            self.objects.append(self._object(stage, before))
+            self.objects[stage] = self._object(stage, before)
 
     def _namespace(self, stage: Stage) -> str:
         """The barrier's: the StageSet's, unless that is made in a later stage only."""
@@ -149,7 +149,7 @@ class Barriers:
         )
 
 
-def _last_stages(stages: Sequence[Stage]) -> dict[Stage, list[Stage]]:
+def last_stages(stages: Sequence[Stage]) -> dict[Stage, list[Stage]]:
     """What each stage waits for: the one before it, or the last ones of what its StageSet depends on."""
     ends = {(stage.stage_set.namespace, stage.stage_set.name): stage for stage in stages}
     found: dict[Stage, list[Stage]] = {}
@@ -220,17 +220,17 @@ _CLUSTER_KINDS = (
 """Kinds of Kubernetes itself, and of its own CRDs, that are in no namespace."""
 
 
-def kustomizations(stages: Iterable[Stage]) -> tuple[list[Branch], list[Stage]]:
-    """Kustomizations of Flux, one for each stage; and the stages whose source is told by another object."""
-    stages = list(stages)
-    last = _last_stages(stages)
-    return [_kustomization(stage, last[stage]) for stage in stages], [stage for stage in stages if _is_produced(stage)]
+def kustomizations(stages: Sequence[Stage]) -> dict[Stage, Branch]:
+    """A Kustomization of Flux for each stage."""
+    before = last_stages(stages)
+    return {stage: _kustomization(stage, before[stage]) for stage in stages}
 
 
 _SOURCE_KINDS = ("GitRepository", "OCIRepository", "Bucket", "ExternalArtifact")
 
 
-def _is_produced(stage: Stage) -> bool:
+def is_produced(stage: Stage) -> bool:
+    """Whether its source is the output of another object, which Flux cannot refer to."""
     return stage.source_fields.text("kind", "ExternalArtifact") not in _SOURCE_KINDS
 
 
@@ -245,7 +245,7 @@ def _kustomization(stage: Stage, before: list[Stage]) -> Branch:
     spec += [Entry("wait", True), *_taken("force", own)]
     kind = stage.source_fields.text("kind", "ExternalArtifact")
     source = [
-        Entry("kind", "ExternalArtifact" if _is_produced(stage) else kind),
+        Entry("kind", "ExternalArtifact" if is_produced(stage) else kind),
         Entry("name", stage.source),
     ]
     if stage.source_fields.text("namespace"):

@@ -23,7 +23,10 @@ _ORIGINS = (
 
 
 class Plan:
-    """sets, stages: in order.  loose: the items in no stage.  results: what is wrong, and what is to be told."""
+    """sets, stages: in order.  loose: the items in no stage.  told_loose: those of them that one would expect in one.
+
+    results: what is wrong, and what is to be told.
+    """
 
     def __init__(self, items: Sequence[Item], config: Item | None = None, files: Collection[str] = ()) -> None:
         """config: a StageSet besides those among the items.  files: manifest files, of which some may hold no item."""
@@ -31,6 +34,7 @@ class Plan:
         self.results: list[Result] = []
         self.stages: list[Stage] = []
         self.loose: list[Item] = []
+        self.told_loose: set[Item] = set()
         self.stage_of: dict[Item, Stage] = {}
         self.is_kustomize = from_kustomize(config)
         self.sets = self._sets(config)
@@ -196,6 +200,9 @@ class Plan:
         if self.is_kustomize and not place and item.annotation(ORIGIN) == "":
             self._wrong(InputError("does not say which file it comes from", hint=_ORIGINS), item)
             return
+        if any((item.namespace, item.name) == (one.namespace, one.secret_ref) for one in self.sets):
+            return
+        self.told_loose.add(item)
         self.results.append(Result("info", "InNoStage", "is in no stage: it comes before all of them", item=item))
 
     def order(self) -> list[Item]:
