@@ -186,3 +186,27 @@ def test_files_of_every_format_in_a_secret(world, client):
         found = yaml.safe_load(done.stdout)
     values = {name: b64decode(value) for name, value in found["data"].items()}
     assert values == {**FILES, "binary.json": FILES["text.txt"]}
+
+
+def test_what_a_secret_generator_made_of_encrypted_files(world):
+    """As people have it for Flux. The name's hash is over the plaintext, since kustomize hashes last."""
+    names = []
+    for content in (b"a: strong\n", b"a: other\n"):
+        package = world.folder / f"package{len(names)}"
+        package.mkdir()
+        plain = world.folder / "values.yaml"
+        plain.write_bytes(content)
+        (package / "values.yaml").write_text(world.sops(plain))
+        (package / "decrypt.yaml").write_text(
+            CONFIG.replace('local-config: "true"', 'function: "exec: {path: krm-sops}"')
+        )
+        generator = "secretGenerator: [{name: files, files: [values.yaml, app.yaml=values.yaml]}]\n"
+        (package / "kustomization.yaml").write_text(generator + "transformers: [decrypt.yaml]\n")
+        flags = ("--enable-alpha-plugins", "--enable-exec")
+        built = [world.clients.run("kustomize", "build", *flags, package, **world.env) for _ in range(2)]
+        assert (built[0].returncode, built[0].stderr, built[0].stdout) == (0, "", built[1].stdout)
+        found = yaml.safe_load(built[0].stdout)
+        assert {b64decode(value) for value in found["data"].values()} == {content}
+        names.append(found["metadata"]["name"])
+    assert names[0] != names[1]
+    assert all(name.startswith("files-") for name in names)

@@ -159,6 +159,20 @@ def test_however_the_value_is_spelled(how, layout):
     assert (b64decode(data["a.yaml"]), data["b"]) == (AS_YAML, "dmFsdWU=")
 
 
+@pytest.mark.parametrize(
+    "kind", ['"\\x53ecret"', "'Secret'", "!!str Secret", "!!binary U2VjcmV0", "|-\n  Secret", "*k"]
+)
+def test_however_the_kind_is_spelled(kind):
+    """S17."""
+    value = b64encode(document("yaml")).decode()
+    item = (
+        f"apiVersion: v1\nmetadata:\n  name: s\n  labels: {{a: &k Secret}}\nkind: {kind}\ndata: {{a.yaml: {value}}}\n"
+    )
+    output, results, status = made.function(made.resource_list(item, config=CONFIG))
+    assert (status, results) == (0, [])
+    assert b64decode(yaml.safe_load(output)["items"][0]["data"]["a.yaml"]) == AS_YAML
+
+
 def test_in_json_and_in_flow_style():
     item = secret(a__yaml=document("yaml"))
     for given in ({"kind": "ResourceList", "functionConfig": CONFIG, "items": [item]}, None):
