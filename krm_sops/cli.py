@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 VERBS: Registry[Callable[[list[str]], int]] = Registry(
     decrypt="krm_sops.verbs.decrypt:main",
     encrypt="krm_sops.verbs.encrypt:main",
+    rotate="krm_sops.verbs.rotate:main",
+    updatekeys="krm_sops.verbs.updatekeys:main",
+    groups="krm_sops.verbs.groups:main",
     set="krm_sops.verbs.set:main",
     unset="krm_sops.verbs.set:unset",
     filestatus="krm_sops.verbs.filestatus:main",
@@ -30,6 +33,7 @@ VERBS: Registry[Callable[[list[str]], int]] = Registry(
 _PROGRAMS: Registry[Callable[[list[str]], int]] = Registry(
     ksops="krm_sops.verbs.legacy:ksops",
     SopsSecretGenerator="krm_sops.verbs.legacy:sops_secret_generator",
+    sops="krm_sops.verbs.sops:main",
 )
 """By the name that this program is started under, where that makes it another one."""
 _OTHERWISE: Registry[Callable[[list[str]], int]] = Registry(
@@ -45,6 +49,9 @@ Usage:
   krm-sops [FLAG...]            read a ResourceList on stdin, write it decrypted to stdout (KRM function)
   krm-sops decrypt [FILE]       decrypt one file as sops does; without FILE, stdin
   krm-sops encrypt [FILE]       encrypt one file as sops does, by .sops.yaml or for the recipients that flags name
+  krm-sops rotate PATH...       encrypt files again with new data keys
+  krm-sops updatekeys PATH...   wrap the data keys of files for the keys that .sops.yaml names now
+  krm-sops groups add|delete    add or remove a key group of a file
   krm-sops set FILE PATH VALUE  set one value of an encrypted file: VALUE is JSON; unset FILE PATH removes it
   krm-sops explain [FILE...]    say per document who can open it and which keys are at hand; needs no key
   krm-sops explain --policy     say what the operator allows, and where each line of it comes from
@@ -110,8 +117,8 @@ def main(argv: list[str]) -> int:
     """argv: the base name of the program, then its arguments. The exit status."""
     _guard_process()
     try:
-        program, *arguments = argv
-        return _PROGRAMS[program](arguments) if program in _PROGRAMS else dispatch(arguments)
+        name, *arguments = argv
+        return _PROGRAMS[name](arguments) if name in _PROGRAMS else dispatch(arguments)
     except KrmSopsError as error:
         say_error(error)
         return error.exit_status
@@ -186,6 +193,8 @@ def say_results(results: Sequence[Result]) -> None:
 
 _seconds = 0
 """How long this run may take; 0 before that is known."""
+program = "krm-sops"
+"""Who speaks, at the start of a line on stderr."""
 outcome = "nothing was written"
 """What became of the output so far, for whoever reads why the process ended."""
 
@@ -278,6 +287,20 @@ def read_in(limit: int) -> bytes:
     return b"".join(chunks)
 
 
+def read_line() -> bytes:
+    """One line of stdin, not a byte more; b"" at its end. Raises KrmSopsError."""
+    line = b""
+    try:
+        while not line.endswith(b"\n"):
+            byte = posix.read(0, 1)
+            if not byte:
+                break
+            line += byte
+    except OSError as error:
+        raise KrmSopsError(f"cannot read stdin: {error.strerror}") from None
+    return line
+
+
 def write_out(data: bytes) -> int:
     """All of `data` on stdout; 0, or 1 after one line on stderr."""
     global outcome
@@ -295,7 +318,7 @@ def write_out(data: bytes) -> int:
 def say(line: str) -> None:
     """One line on stderr; silence where there is none to write to."""
     try:
-        posix.write(2, f"krm-sops: {printable(line)}\n".encode())
+        posix.write(2, f"{program}: {printable(line)}\n".encode())
     except OSError:
         pass
 

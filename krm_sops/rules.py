@@ -41,6 +41,10 @@ _YES = ("y", "Y", "yes", "Yes", "YES", "on", "On", "ON")
 _NO = ("n", "N", "no", "No", "NO", "off", "Off", "OFF")
 
 
+class NoMatchingRule(ConfigError):
+    """There are creation rules, but none for this file."""
+
+
 class Rule:
     """selection: the fields of selection.RULES that the rule has, one at most.  threshold: 0 where not stated."""
 
@@ -78,7 +82,7 @@ class Rules:
         """The rule of a file; None where there are no creation rules at all, as if there were no `.sops.yaml`.
 
         path: absolute, as `absolute` spells it.  context: fields of metadata entries that the command line adds to the
-        keys of flat lists.  Raises ConfigError, where no rule matches and for what is wrong with the one that does.
+        keys of flat lists.  Raises NoMatchingRule; ConfigError for what is wrong with the one that does match.
         """
         if self._rules is None:
             return None
@@ -86,7 +90,7 @@ class Rules:
         for rule in self._rules:
             if rule.covers(relative):
                 return rule.resolved(context or {})
-        raise ConfigError(
+        raise NoMatchingRule(
             "error loading config: no matching creation rules found",
             hint=f"none of the {len(self._rules)} creation rules of {shown(self.path)} matches {shown(relative)}",
         )

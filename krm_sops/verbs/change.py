@@ -20,16 +20,20 @@ from krm_sops.encryption import Carried, encrypted_file, is_same, shares
 from krm_sops.errors import ConfigError, KrmSopsError, MacMismatch, NoMetadata, StoreError, shown
 from krm_sops.limits import SOPS_VERBS
 from krm_sops.metadata import Metadata
-from krm_sops.rules import absolute
+from krm_sops.rules import NoMatchingRule, absolute
 from krm_sops.stores import STORES, format_for_path
 from krm_sops.verbs import creation, files, keys
 from krm_sops.verbs.decrypt import check_version, decryption_order
 from krm_sops.verbs.flags import KEY_FLAGS, KEY_HELP, SWITCH, VALUE, Arguments, UsageError
+from krm_sops.verbs.recipients import RecipientDrift, drift
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from krm_sops.cipher import DataKey
-    from krm_sops.metadata import KeyGroup
+    from krm_sops.keys.base import MasterKey
+    from krm_sops.rules import Rule
     from krm_sops.tree import Branch
 
 OPEN_FLAGS = {
@@ -54,6 +58,11 @@ HELP = f"""\
   --ignore-mac           go on although values may have been added, removed or reordered
 {OPEN_HELP}"""
 """What the verbs take that decrypt its values."""
+
+DRIFT_HINT = (
+    "the sops block is not authenticated, so anybody could have put that there: look at it with `explain`, "
+    "bring recipients in step with `updatekeys`, or change the rule"
+)
 
 
 class EncryptedFile:
@@ -159,31 +168,30 @@ class Session:
         self,
         file: EncryptedFile,
         branches: list[Branch],
+        metadata: Metadata,
         data_key: DataKey,
-        carried: Carried | None = None,
         *,
+        carried: Carried | None = None,
         target: str = "",
     ) -> bytes:
-        """The encrypted file, with `file.metadata`.  target: the path that it is for.
+        """What takes the place of `file`.  target: the path that it is for.
 
         Raises AlreadyEncrypted (exit 203), InputError (exit 23), StoreError (exit 4).
         """
         wanted = file.wanted
         now = strftime("%Y-%m-%dT%H:%M:%SZ", gmtime())
         raw = encrypted_file(
-            branches, file.metadata, data_key, STORES[wanted], now=now, indent=self.indent(wanted), carried=carried
+            branches, metadata, data_key, STORES[wanted], now=now, indent=self.indent(wanted), carried=carried
         )
         if target == file.path and wanted != file.source:
             _must_open(raw, file.source, data_key)
         return raw
 
-    def rewrapped(self, file: EncryptedFile, key_groups: list[KeyGroup], threshold: int, data_key: DataKey) -> bytes:
-        """The file with its data key wrapped by other keys; values and MAC stay as they are.
+    def rewrapped(self, file: EncryptedFile, metadata: Metadata, data_key: DataKey) -> bytes:
+        """The file with its data key wrapped by the keys of `metadata`; values and MAC stay as they are.
 
         Raises KeyUnavailable, ConfigError (exit 1), StoreError (exit 4).
         """
-        metadata = copied(file.metadata)
-        metadata.key_groups, metadata.threshold = key_groups, threshold
         self.wrap(metadata, data_key.raw)
         store = STORES[file.wanted]
         try:
@@ -195,6 +203,38 @@ class Session:
             error.exit_status = 4
             raise
         return raw
+
+    def rule_of(self, path: str) -> Rule | None:
+        """The creation rule of a file; None where none names it, or there are none. Raises ConfigError."""
+        if self.rules is None:
+            return None
+        try:
+            return self.rules.rule_for(self.absolute(path))
+        except NoMatchingRule:
+            return None
+
+    def warn_of_drift(
+        self, file: EncryptedFile, metadata: Metadata, allowed: Sequence[MasterKey] = (), *, name: str = ""
+    ) -> None:
+        """metadata: those that the file gets.  allowed: keys that somebody adds by hand.  name: what rules go by."""
+        try:
+            rule = self.rule_of(name or file.path)
+        except KrmSopsError as error:
+            self.warn(f"{files.named(file.path)} cannot be compared with its creation rule: {error}")
+            return
+        for what in drift(metadata, rule, file.source, allowed) if rule is not None else ():
+            self.warn(f"{files.named(file.path)} differs from its creation rule: {what}")
+
+    def refuse_drift(self, file: EncryptedFile, metadata: Metadata) -> None:
+        """metadata: those that the file gets.  Raises RecipientDrift, ConfigError."""
+        rule = self.rule_of(file.path)
+        if rule is None:
+            raise RecipientDrift(
+                "no creation rule says who may read it", hint="write one into .sops.yaml, or name the file alone"
+            )
+        found = drift(metadata, rule, file.source)
+        if found:
+            raise RecipientDrift(f"it differs from its creation rule: {'; '.join(found)}", hint=DRIFT_HINT)
 
 
 def copied(metadata: Metadata) -> Metadata:

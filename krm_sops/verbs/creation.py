@@ -131,7 +131,7 @@ def _selection(given: Arguments, rule: Rule | None, single: str, warn: Callable[
 
 def _group(given: Arguments, host: Host) -> KeyGroup:
     """The keys that flags or variables name."""
-    shared = {"aws_profile": given.text("aws-profile"), **_context(given.text("encryption-context"))}
+    shared = {"aws_profile": given.text("aws-profile"), **context(given.text("encryption-context"))}
     found: KeyGroup = []
     for section in KEY_TYPES:
         key_type = KEY_TYPES[section]
@@ -141,7 +141,7 @@ def _group(given: Arguments, host: Host) -> KeyGroup:
     return found
 
 
-def _context(text: str) -> dict[str, str]:
+def context(text: str) -> dict[str, str]:
     """``name:value,name:value`` as fields of a metadata entry. Raises UsageError (exit 6)."""
     found = {}
     for pair in text.split(",") if text else ():

@@ -95,7 +95,8 @@ def _changed(given: Arguments, make: Callable[[Branch], Node]) -> int:
     refuse_encrypted([after], STORES[file.wanted])
     if given.on("idempotent") and is_same(before, after):
         return 0
-    files.write(file.path, session.sealed(file, [after, *others], data_key, carried, target=file.path))
+    content = session.sealed(file, [after, *others], file.metadata, data_key, carried=carried, target=file.path)
+    files.write(file.path, content)
     return 0
 
 
