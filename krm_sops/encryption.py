@@ -84,7 +84,7 @@ class Carried:
         self.verified = verified
         self.plain = plain
         self._known: dict[Place, tuple[Leaf, str]] = {}
-        places = [place for at, branch in enumerate(plain) for place in _places(branch, (at,))]
+        places = [place for at, branch in enumerate(plain) for place in places_of(branch, (at,))]
         decrypted = [leaf for branch in plain for leaf in leaves(branch)]
         encrypted = [leaf for branch in document.branches for leaf in leaves(branch)]
         for place, value, sealed in zip(places, decrypted, encrypted, strict=True):
@@ -94,7 +94,7 @@ class Carried:
 
     def texts(self, branches: list[Branch]) -> dict[int, str]:
         """The ciphertexts that fit leaves of these documents, by the leaves' positions in walk order."""
-        places = [place for at, branch in enumerate(branches) for place in _places(branch, (at,))]
+        places = [place for at, branch in enumerate(branches) for place in places_of(branch, (at,))]
         values = [leaf for branch in branches for leaf in leaves(branch)]
         found = {}
         for position, (place, value) in enumerate(zip(places, values, strict=True)):
@@ -115,8 +115,8 @@ class Carried:
         )
 
 
-def _places(node: Node, here: Place) -> Iterator[Place]:
-    """The place of each leaf, in walk order."""
+def places_of(node: Node, here: Place) -> Iterator[Place]:
+    """The place of each leaf, in walk order: see Carried."""
     comments: dict[str, int] = {}
     if isinstance(node, Branch):
         keys: dict[object, int] = {}
@@ -125,14 +125,14 @@ def _places(node: Node, here: Place) -> Iterator[Place]:
                 yield _comment_place(entry.key, here, comments)
             else:
                 number = keys[entry.key] = keys.get(entry.key, -1) + 1
-                yield from _places(entry.value, (*here, (entry.key, number)))
+                yield from places_of(entry.value, (*here, (entry.key, number)))
     elif isinstance(node, list):
         position = 0
         for element in node:
             if isinstance(element, Comment):
                 yield _comment_place(element, here, comments)
             else:
-                yield from _places(element, (*here, position))
+                yield from places_of(element, (*here, position))
                 position += 1
     else:
         yield here

@@ -77,13 +77,13 @@ def decrypt_group(group: Group, wanted: Collection[Item], opening: Opening) -> N
 
     wanted: those of its members that change. The others are read for the MAC, which covers them too, and stay.
     """
-    for document in _verified(group, opening):
+    for document in verified(group, opening):
         opening.item = document.item
         if document.item in wanted:
             _make_plain(document, opening)
 
 
-def _make_plain(document: _Document, opening: Opening) -> None:
+def _make_plain(document: Document, opening: Opening) -> None:
     item, opened = document.item, document.opened
     if opening.options.expands(item):
         _expand(document, opening)
@@ -109,7 +109,7 @@ def _make_plain(document: _Document, opening: Opening) -> None:
         tell_remaining(item, remaining, opening.answer)
 
 
-def _expand(document: _Document, opening: Opening) -> None:
+def _expand(document: Document, opening: Opening) -> None:
     """Put the Secrets of a SopsSecret in its place, unless its operator would not make them."""
     from krm_sops.functions.expand import is_suspended, secrets_of
 
@@ -150,18 +150,18 @@ def opened_leaves(item: Item, group: Group, opening: Opening) -> list[tuple[tupl
     It was marked as local configuration in an earlier run, perhaps, which its MAC does not know of.
     """
     try:
-        documents = _verified(group, opening)
+        documents = verified(group, opening)
     except KrmSopsError as error:
         if group.is_guess:
             return opened_leaves(item, Group([item]), opening)
         if item.annotation(LOCAL_CONFIG) != "true" or not isinstance(error, (MacMismatch, EncryptedValueError)):
             raise
-        documents = _verified(group, opening, marked=item)
+        documents = verified(group, opening, marked=item)
     opened = next(document.opened for document in documents if document.item is item)
     return list(zip(opened.paths, opened.leaves, strict=True))
 
 
-def _verified(group: Group, opening: Opening, marked: Item | None = None) -> list[_Document]:
+def verified(group: Group, opening: Opening, marked: Item | None = None) -> list[Document]:
     """The members, opened. Where they may be no group at all, only the MAC itself says that they are one.
 
     marked: the one that was annotated as local configuration after encryption.
@@ -170,7 +170,7 @@ def _verified(group: Group, opening: Opening, marked: Item | None = None) -> lis
     documents = []
     for item in group.members:
         opening.item = item
-        documents.append(_Document(item, opening, LOCAL_CONFIG if item is marked else ""))
+        documents.append(Document(item, opening, LOCAL_CONFIG if item is marked else ""))
     opening.item = group.members[0]
     _check_mac(documents, opening, strict=group.is_guess)
     return documents
@@ -196,7 +196,7 @@ def _check_size(item: Item, limits: Limits) -> None:
         raise LimitError(f"an encrypted item of more than {limits.document_nodes} nodes (the limit document_nodes)")
 
 
-class _Document:
+class Document:
     """An item without its ``sops`` block, opened, and which of its leaves is which in the item's text."""
 
     def __init__(self, item: Item, opening: Opening, added: str) -> None:
@@ -231,7 +231,7 @@ class _Document:
         item = self.item
         whole = read(item.own_text())[0]
         with_comments = Branch([entry for entry in whole.entries if entry.key != "sops"])
-        if _without_comments(with_comments) != self.branch:
+        if without_comments(with_comments) != self.branch:
             raise InputError("the item reads differently with its comments than without them")
         self.branch = with_comments
         self.numbers = {}
@@ -285,12 +285,12 @@ class _Document:
             item.put(leaf, value, quoted=True, path=path, clear=True)
 
 
-def _without_comments(node: Node) -> Node:
+def without_comments(node: Node) -> Node:
     if isinstance(node, Branch):
         kept = [entry for entry in node.entries if not isinstance(entry.key, Comment)]
-        return Branch([Entry(entry.key, _without_comments(entry.value)) for entry in kept])
+        return Branch([Entry(entry.key, without_comments(entry.value)) for entry in kept])
     if isinstance(node, list):
-        return [_without_comments(element) for element in node if not isinstance(element, Comment)]
+        return [without_comments(element) for element in node if not isinstance(element, Comment)]
     return node
 
 
@@ -299,7 +299,7 @@ def _is_text_field(kind: str, top: str) -> bool:
     return (kind == "Secret" and top == "stringData") or (kind == "ConfigMap" and top == "data")
 
 
-def _check_mac(documents: list[_Document], opening: Opening, *, strict: bool) -> None:
+def _check_mac(documents: list[Document], opening: Opening, *, strict: bool) -> None:
     """The MAC over all of them. Raises MacMismatch, or what `_check_unverified` does."""
     first, options = documents[0], opening.options
     opened = first.opened if len(documents) == 1 else _joined([document.opened for document in documents])
@@ -326,7 +326,7 @@ def _check_mac(documents: list[_Document], opening: Opening, *, strict: bool) ->
 
 
 def _proven(
-    documents: list[_Document], whole: EncryptedDocument, opened: Opened, opening: Opening
+    documents: list[Document], whole: EncryptedDocument, opened: Opened, opening: Opening
 ) -> list[Result] | None:
     """What to tell where something else stands in for the MAC (S8, S9); None where nothing does."""
     if opened.mistyped is not None:
@@ -353,7 +353,7 @@ def _joined(parts: list[Opened]) -> Opened:
     return whole
 
 
-def _tell_unverified(documents: list[_Document], opening: Opening) -> None:
+def _tell_unverified(documents: list[Document], opening: Opening) -> None:
     severity = "warning" if opening.options.mac == "auto" else "info"
     for document in documents:
         result = Result(
@@ -366,7 +366,7 @@ def _tell_unverified(documents: list[_Document], opening: Opening) -> None:
         opening.answer.results.append(result)
 
 
-def _check_unverified(document: _Document, error: MacMismatch) -> None:
+def _check_unverified(document: Document, error: MacMismatch) -> None:
     """Without a MAC only a v1 Secret may leave, and only with values that their tags pin to their places (S7)."""
     item, opened = document.item, document.opened
     if (item.field("apiVersion"), item.kind) != ("v1", "Secret"):
