@@ -18,16 +18,19 @@ if TYPE_CHECKING:
 VERBS: Registry[Callable[[list[str]], int]] = Registry(
     decrypt="krm_sops.verbs.decrypt:main",
     encrypt="krm_sops.verbs.encrypt:main",
+    edit="krm_sops.verbs.edit:main",
     rotate="krm_sops.verbs.rotate:main",
     updatekeys="krm_sops.verbs.updatekeys:main",
     groups="krm_sops.verbs.groups:main",
     set="krm_sops.verbs.set:main",
     unset="krm_sops.verbs.set:unset",
     filestatus="krm_sops.verbs.filestatus:main",
+    **{"exec-env": "krm_sops.verbs.exec_env:main", "exec-file": "krm_sops.verbs.exec_file:main"},
     render="krm_sops.verbs.render:main",
     stages="krm_sops.verbs.stages:main",
     explain="krm_sops.verbs.explain:main",
     check="krm_sops.verbs.check:main",
+    keygen="krm_sops.verbs.keygen:main",
     install="krm_sops.verbs.install:main",
 )
 _PROGRAMS: Registry[Callable[[list[str]], int]] = Registry(
@@ -49,6 +52,7 @@ Usage:
   krm-sops [FLAG...]            read a ResourceList on stdin, write it decrypted to stdout (KRM function)
   krm-sops decrypt [FILE]       decrypt one file as sops does; without FILE, stdin
   krm-sops encrypt [FILE]       encrypt one file as sops does, by .sops.yaml or for the recipients that flags name
+  krm-sops edit FILE            decrypt a file into an editor, and encrypt it again
   krm-sops rotate PATH...       encrypt files again with new data keys
   krm-sops updatekeys PATH...   wrap the data keys of files for the keys that .sops.yaml names now
   krm-sops groups add|delete    add or remove a key group of a file
@@ -56,9 +60,12 @@ Usage:
   krm-sops explain [FILE...]    say per document who can open it and which keys are at hand; needs no key
   krm-sops explain --policy     say what the operator allows, and where each line of it comes from
   krm-sops check [PATH...|-]    say what must not stand in a repository, or in what is deployed; needs no key
+  krm-sops exec-env FILE CMD    run a command with the values of a file in its environment
+  krm-sops exec-file FILE CMD   run a command that reads a file in plain, {} in CMD, from a private place
   krm-sops filestatus FILE      print {"encrypted":true} or {"encrypted":false}
   krm-sops render [PATH...|-]   write manifests decrypted to stdout; a folder with a kustomization is built before
   krm-sops stages VERB          plan, render or split a package in the order of a StageSet's stages
+  krm-sops keygen [-o FILE]     make an age key; with -y, print the recipients of keys
   krm-sops install DIR          put the program into DIR so that it needs no Python
   krm-sops FILE                 FILE holds a functionConfig: an exec plugin of kustomize, with a YAML stream on stdin
   krm-sops VERB --help          the flags of a verb

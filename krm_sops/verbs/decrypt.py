@@ -12,7 +12,7 @@ from krm_sops.limits import SOPS_VERBS
 from krm_sops.metadata import Metadata
 from krm_sops.stores import STORES, format_for_path
 from krm_sops.tree import Branch, to_bytes
-from krm_sops.verbs import files, keys, treepath
+from krm_sops.verbs import creation, files, keys, treepath
 from krm_sops.verbs.flags import KEY_FLAGS, KEY_HELP, SWITCH, VALUE, UsageError, parse
 
 TYPE_CHECKING = False
@@ -31,6 +31,8 @@ krm-sops decrypt [FILE]: decrypt a file, or stdin, to stdout.
   --output-type FORMAT   the same for the result
   --filename-override F  take the format from this name; for stdin
   --ignore-mac           decrypt although values may have been added, removed or reordered
+  --indent N             spaces a level of YAML and JSON; -1 is a tab, for JSON. Default: that of .sops.yaml
+  --config FILE          that file instead of the nearest .sops.yaml, from the working folder upward; also SOPS_CONFIG
   --decryption-order L   key types to try first, as a comma list; also SOPS_DECRYPTION_ORDER. Default: age,pgp
 {KEY_HELP}{keys.SERVICE_HELP}
 Example:
@@ -44,6 +46,8 @@ FLAGS = {
     "output-type": VALUE,
     "filename-override": VALUE,
     "ignore-mac": SWITCH,
+    "indent": VALUE,
+    "config": VALUE,
     "decryption-order": VALUE,
     "help": SWITCH,
     **KEY_FLAGS,
@@ -56,15 +60,11 @@ def main(arguments: list[str]) -> int:
     if given.on("help"):
         return cli.write_out(HELP.encode())
     if len(given.names) > 1:
-        raise UsageError("decrypt takes one file", exit_status=100)
+        cli.say("warning: more than one positional argument provided, only the first one will be used")
     path = given.names[0] if given.names else "-"
     if given.on("in-place") and (path == "-" or given.given("output")):
         raise UsageError("--in-place needs a file and excludes --output", exit_status=8)
-    warnings: list[str] = []
-    credentials = keys.credentials(given, warnings)
-    for warning in warnings:
-        cli.say(f"warning: {warning}")
-    result = _decrypt(files.read(path), path, given, credentials)
+    result = decrypted(path, given)
     target = path if given.on("in-place") else given.text("output")
     if not target:
         return cli.write_out(result)
@@ -72,28 +72,43 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def _decrypt(raw: bytes, path: str, given: Arguments, credentials: Credentials) -> bytes:
-    named = given.text("filename-override") or path
-    source = given.text("input-type") if given.text("input-type") in STORES else format_for_path(named)
-    wanted = given.text("output-type")
-    if wanted not in STORES:
-        wanted = (
-            source if given.text("input-type") in STORES else format_for_path(given.text("filename-override") or path)
-        )
+def decrypted(path: str, given: Arguments) -> bytes:
+    """The file in plain, in the format and with the indentation that flags, its name and `.sops.yaml` say."""
+    source, wanted = _formats(path, given)
+    plain, credentials = opened(path, source, given)
+    indent = creation.integer(given, "indent")
+    if indent is None:
+        rules = creation.rules_for(given, credentials.host, lambda text: cli.say(f"warning: {text}"))
+        indent = rules.indents.get(wanted) if rules is not None else None
+    return _emit(plain, wanted, indent, given)
+
+
+def _formats(path: str, given: Arguments) -> tuple[str, str]:
+    """The format of the file, and that of the result."""
+    by_name = format_for_path(given.text("filename-override") or path)
+    source = given.text("input-type") if given.text("input-type") in STORES else by_name
+    return source, given.text("output-type") if given.text("output-type") in STORES else source
+
+
+def opened(path: str, source: str, given: Arguments) -> tuple[list[Branch], Credentials]:
+    """The documents of an encrypted file in plain, and the keys at hand.  source: its format.
+
+    Raises FileError, UsageError, ConfigError, PolicyError, StoreError, MetadataError, NoUsableKey, IntegrityError.
+    """
+    warnings: list[str] = []
+    credentials = keys.credentials(given, warnings)
     order = decryption_order(given)
-    branches, block = read_encrypted(raw, STORES[source])
+    branches, block = read_encrypted(files.read(path), STORES[source])
     metadata = Metadata.from_branch(block, SOPS_VERBS.key_entries)
     check_version(metadata.version)
-    warnings: list[str] = []
     keys.serve(metadata, given, warnings)
     for warning in warnings:
         cli.say(f"warning: {warning}")
     document = EncryptedDocument(branches, metadata)
-    data_key = recover(metadata, credentials, order)
-    plain, opened = document.decrypt(data_key, ignore_mac=given.on("ignore-mac"))
-    if opened.unopened:
-        cli.say(f"warning: {len(opened.unopened)} comments do not fit their tags and stay encrypted")
-    return _emit(plain, STORES[wanted], wanted, given)
+    plain, walk = document.decrypt(recover(metadata, credentials, order), ignore_mac=given.on("ignore-mac"))
+    if walk.unopened:
+        cli.say(f"warning: {len(walk.unopened)} comments do not fit their tags and stay encrypted")
+    return plain, credentials
 
 
 def read_encrypted(raw: bytes, store: Store) -> tuple[list[Branch], Branch]:
@@ -121,7 +136,8 @@ def check_version(version: str) -> None:
         raise MetadataError(f"sops.version {shown(version, 40)!r} is no version number", hint="it reads like 3.13.3")
 
 
-def _emit(plain: list[Branch], store: Store, name: str, given: Arguments) -> bytes:
+def _emit(plain: list[Branch], name: str, indent: int | None, given: Arguments) -> bytes:
+    store = STORES[name]
     try:
         if given.given("extract"):
             found = treepath.extract(plain[0], treepath.parse(given.text("extract")))
@@ -132,7 +148,7 @@ def _emit(plain: list[Branch], store: Store, name: str, given: Arguments) -> byt
             plain = [found, *plain[1:]]
         if len(plain) > 1 and name != "yaml":
             raise StoreError(f"{name} holds one document, not {len(plain)}", hint="use --output-type yaml")
-        return store.write_plain(plain)
+        return store.write_plain(plain, indent)
     except StoreError as error:
         error.exit_status = 4
         raise
