@@ -149,6 +149,8 @@ class Rendering:
         except FunctionError as error:
             answer = error.answer
             for result in answer.results:
+                if result.item is None:
+                    result.item = stage_set.item
                 if result.reason == InPlaceError.reason:
                     result.hint = (
                         f'render with -o, and annotate the StageSet with {ALLOW_PLAINTEXT}: "true"; '

@@ -117,7 +117,7 @@ class Revision:
         return output
 
     def _unavailable(self, why: str) -> PreviousRevisionUnavailable:
-        return PreviousRevisionUnavailable(f"the revision {shown(self.name, 80)} is not available: {why}")
+        return PreviousRevisionUnavailable(f"PreviousRevisionUnavailable: {shown(self.name, 80)}: {why}")
 
 
 def _is_sane(path: str) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from krm_sops import cli
-from krm_sops.errors import ConfigError, shown
+from krm_sops.errors import ConfigError, PreviousRevisionUnavailable, shown
 from krm_sops.functions import Answer, FunctionError
 from krm_sops.host import Host
 from krm_sops.krm.item import LOCAL_CONFIG
@@ -41,8 +41,13 @@ where the StageSet's annotation krm-sops.dev/sources (NAME=FOLDER,...) puts it. 
   --revision REV         render the package as it was at REV, a revision of the git repository that it is in. Keys are
                          those of today: where they no longer open what was encrypted then, nothing is written
   --mask                 *** in the place of all that is decrypted
-  --key-file FILE, --ambient WHEN, --mac MODE, --strict, --root FOLDER, --limit NAME=NUMBER, --max-remote-calls NUMBER
-                         as for the function: see krm-sops --help
+  --strict, and the other flags of the function (see krm-sops --help):
+  --mac MODE
+  --ambient WHEN
+  --key-file FILE
+  --root FOLDER
+  --limit NAME=NUMBER
+  --max-remote-calls NUMBER
 
 StageSets, and objects with the annotation config.kubernetes.io/local-config, are left out. Exit status 1, and nothing
 written, where anything is wrong.
@@ -64,6 +69,7 @@ FORMATS: Registry[Callable[[Plan], str]] = Registry(
     mermaid="krm_sops.stages.picture:mermaid",
     svg="krm_sops.stages.picture:svg",
 )
+_UNAVAILABLE = "PreviousRevisionUnavailable: it cannot be rendered with the keys of today; nothing was written"
 _OWN_FLAGS = {"plan": ("format",), "render": ("stage", "revision"), "split": ()}
 
 
@@ -170,7 +176,7 @@ class _Run:
         except FunctionError as error:
             results = error.answer.results
             if is_earlier:
-                results = [*results, _unavailable(error.answer)]
+                results = [*results, Result("error", PreviousRevisionUnavailable.reason, _UNAVAILABLE)]
         if self.policy.strict:
             for result in results:
                 result.severity = "error" if result.severity == "warning" else result.severity
@@ -178,12 +184,6 @@ class _Run:
         if any(result.is_error for result in results):
             return None
         return _Rendered(package, rendering.plan, rendering.made, answer)
-
-
-def _unavailable(answer: Answer) -> Result:
-    lost = [result for result in answer.results if result.reason in ("NoUsableKey", "KeyUnavailable")]
-    text = "the keys of today do not open what was encrypted then" if lost else "it cannot be rendered"
-    return Result("error", "PreviousRevisionUnavailable", f"the previous revision is not available: {text}")
 
 
 class _Rendered:
