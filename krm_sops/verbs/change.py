@@ -19,7 +19,7 @@ from krm_sops.document import EncryptedDocument
 from krm_sops.encryption import Carried, encrypted_file, is_same, shares
 from krm_sops.errors import ConfigError, KrmSopsError, MacMismatch, NoMetadata, StoreError, shown
 from krm_sops.limits import SOPS_VERBS
-from krm_sops.metadata import Metadata
+from krm_sops.metadata import VERSION, Metadata
 from krm_sops.rules import NoMatchingRule, absolute
 from krm_sops.stores import STORES, format_for_path
 from krm_sops.verbs import creation, files, keys
@@ -179,9 +179,8 @@ class Session:
         Raises AlreadyEncrypted (exit 203), InputError (exit 23), StoreError (exit 4).
         """
         wanted = file.wanted
-        now = strftime("%Y-%m-%dT%H:%M:%SZ", gmtime())
         raw = encrypted_file(
-            branches, metadata, data_key, STORES[wanted], now=now, indent=self.indent(wanted), carried=carried
+            branches, metadata, data_key, STORES[wanted], now=now(), indent=self.indent(wanted), carried=carried
         )
         if target == file.path and wanted != file.source:
             _must_open(raw, file.source, data_key)
@@ -235,6 +234,17 @@ class Session:
         found = drift(metadata, rule, file.source)
         if found:
             raise RecipientDrift(f"it differs from its creation rule: {'; '.join(found)}", hint=DRIFT_HINT)
+
+
+def now() -> str:
+    return strftime("%Y-%m-%dT%H:%M:%SZ", gmtime())
+
+
+def is_older(version: str) -> bool:
+    """Whether a document is of an earlier sops than the one that this program is like."""
+    parts = version.removeprefix("v").partition("-")[0].partition("+")[0].split(".")
+    numbers = [int(part) if part.isascii() and part.isdecimal() else 0 for part in parts]
+    return numbers < [int(part) for part in VERSION.split(".")]
 
 
 def copied(metadata: Metadata) -> Metadata:

@@ -130,7 +130,11 @@ class _Plan:
         self.metadata.threshold = threshold
         if self.changes_keys:
             self.metadata.key_groups = rule.key_groups
-        self.text = "The following changes will be made to the file's groups:\n" + told(changes, before, threshold)
+        self.text = ""
+        if self.changes_keys:
+            self.text = "The following changes will be made to the file's groups:\n" + told(changes, before, threshold)
+        if self.rotates:
+            self.text += "All values will be encrypted again with a new data key\n"
 
     @property
     def is_needed(self) -> bool:
