@@ -239,7 +239,7 @@ def _at_hand(credentials: Credentials) -> _Sources:
         path = host.env.get("SOPS_AGE_KEY_FILE")
         if path is not None:
             _add_file(found, host, reader, path, "SOPS_AGE_KEY_FILE ")
-        folder = _config_folder(host)
+        folder = config_folder(host)
         if folder:
             _add_file(found, host, reader, f"{folder}/sops/age/keys.txt")
     return found
@@ -272,7 +272,8 @@ def _add_file(found: _Sources, host: Host, reader: Reader, path: str, variable: 
         found.problem(place, error)
 
 
-def _config_folder(host: Host) -> str | None:
+def config_folder(host: Host) -> str | None:
+    """Where a user's programs keep their settings; sops reads `sops/age/keys.txt` below it."""
     from sys import platform
 
     chosen = host.env.get("XDG_CONFIG_HOME", "")

@@ -106,7 +106,7 @@ def _encrypted(path: str, given: Arguments) -> bytes:
     keys.serve(metadata, given, warnings)
     for warning in warnings:
         _warn(warning)
-    return _sealed(branches, metadata, credentials, wanted, indent)
+    return sealed(branches, metadata, credentials, wanted, indent)
 
 
 def _plain(raw: bytes, name: str) -> list[Branch]:
@@ -132,7 +132,7 @@ def _refuse_masked(branch: Branch) -> None:
         raise InputError(f"the annotation {MASKED} says that values were masked", hint="encrypt the values themselves")
 
 
-def _sealed(
+def sealed(
     branches: list[Branch], metadata: Metadata, credentials: Credentials, wanted: str, indent: int | None
 ) -> bytes:
     data_key = os.urandom(32)
