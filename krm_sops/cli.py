@@ -26,10 +26,13 @@ VERBS: Registry[Callable[[list[str]], int]] = Registry(
     unset="krm_sops.verbs.set:unset",
     filestatus="krm_sops.verbs.filestatus:main",
     **{"exec-env": "krm_sops.verbs.exec_env:main", "exec-file": "krm_sops.verbs.exec_file:main"},
+    keyservice="krm_sops.verbs.keyservice:main",
     render="krm_sops.verbs.render:main",
     stages="krm_sops.verbs.stages:main",
     explain="krm_sops.verbs.explain:main",
     check="krm_sops.verbs.check:main",
+    audit="krm_sops.verbs.audit:main",
+    init="krm_sops.verbs.init:main",
     keygen="krm_sops.verbs.keygen:main",
     install="krm_sops.verbs.install:main",
 )
@@ -63,8 +66,11 @@ Usage:
   krm-sops exec-env FILE CMD    run a command with the values of a file in its environment
   krm-sops exec-file FILE CMD   run a command that reads a file in plain, {} in CMD, from a private place
   krm-sops filestatus FILE      print {"encrypted":true} or {"encrypted":false}
+  krm-sops keyservice           open and wrap data keys for programs that ask as sops asks a key service
   krm-sops render [PATH...|-]   write manifests decrypted to stdout; a folder with a kustomization is built before
   krm-sops stages VERB          plan, render or split a package in the order of a StageSet's stages
+  krm-sops audit [PATH...]      say who can open what, how old it is, and where it differs from .sops.yaml
+  krm-sops init [DIR]           write a .sops.yaml and a first encrypted Secret; an age key, if there is none
   krm-sops keygen [-o FILE]     make an age key; with -y, print the recipients of keys
   krm-sops install DIR          put the program into DIR so that it needs no Python
   krm-sops FILE                 FILE holds a functionConfig: an exec plugin of kustomize, with a YAML stream on stdin

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 CONNECT_SECONDS = 10.0
 ANSWER_SECONDS = 120.0
 """A person may be asked for a PIN or, with ``sops keyservice --prompt``, for permission."""
-_LARGEST_REQUEST = 65_000
+LARGEST_REQUEST = 65_000
 """What fits HTTP/2's first window, many times what a wrapped data key needs."""
 _LARGEST_ANSWER = 4096
 _STRUCTURED = {
@@ -64,10 +64,10 @@ class KeyService:
         if mark and scheme == "unix" and rest.startswith("/") and "\0" not in rest:
             self._path = rest
         elif mark and scheme == "tcp":
-            self._tcp = _host_and_port(rest)
+            self._tcp = host_and_port(rest)
         if not self._path and not self._tcp[1]:
             raise ConfigError(f"{self.address!r} is no address of a key service: tcp://host:port or unix:///path")
-        self.remote = not self._path and not _is_loopback(self._tcp[0])
+        self.remote = not self._path and not is_loopback(self._tcp[0])
         if not by_hand:
             self._check_local()
 
@@ -87,8 +87,8 @@ class KeyService:
             raise ConfigError(f"SOPS_KEYSERVICE: {self.address} is no socket of yours or root's", hint=hint)
 
     def _call(self, method: str, key: MasterKey, data: bytes) -> bytes:
-        request = _field(1, _key_message(key)) + _field(2, data)
-        if len(request) > _LARGEST_REQUEST:
+        request = field(1, _key_message(key)) + field(2, data)
+        if len(request) > LARGEST_REQUEST:
             raise KeyUnavailable(f"{len(request)} bytes are too many to ask a key service")
         try:
             import h2.connection  # noqa: F401
@@ -189,7 +189,7 @@ class _ServedKey:
         )
 
 
-def _host_and_port(text: str) -> tuple[str, int]:
+def host_and_port(text: str) -> tuple[str, int]:
     """("", 0) where it is none."""
     host, _, port = text.removesuffix("/").rpartition(":")
     if host.startswith("[") and host.endswith("]"):
@@ -202,7 +202,7 @@ def _host_and_port(text: str) -> tuple[str, int]:
     return host, int(port)
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
     labels = host.split(".")
     return host in ("localhost", "::1") or (labels[0] == "127" and len(labels) == 4 and all(map(str.isdigit, labels)))
 
@@ -312,7 +312,7 @@ class _Exchange:
         if self._body[:1] != b"\0" or int.from_bytes(self._body[1:5], "big") != len(self._body) - 5:
             raise _Refused("its answer is no single uncompressed message")
         try:
-            return next((data for number, data in _fields(self._body[5:]) if number == 1), b"")
+            return next((data for number, data in fields_of(self._body[5:]) if number == 1), b"")
         except (IndexError, ValueError):
             raise _Refused("its answer is no protobuf message") from None
 
@@ -320,7 +320,7 @@ class _Exchange:
 def _key_message(key: MasterKey) -> bytes:
     """The message Key. Raises KeyUnavailable for a type that key services do not know."""
     if key.section in _NAMED:
-        return _field(_NAMED[key.section], _field(1, to_bytes(key.identity)), empty=True)
+        return field(_NAMED[key.section], field(1, to_bytes(key.identity)), empty=True)
     if key.section not in _STRUCTURED:
         raise KeyUnavailable(f"key services know no {shown(key.section, 40)} keys")
     number, names = _STRUCTURED[key.section]
@@ -328,14 +328,46 @@ def _key_message(key: MasterKey) -> bytes:
     for position, name in enumerate(names, 1):
         value = getattr(key, name)
         if isinstance(value, str):
-            message += _field(position, to_bytes(value))
+            message += field(position, to_bytes(value))
         else:  # the encryption context: an entry of a map is a message of its own
             for one, other in value.items():
-                message += _field(position, _field(1, to_bytes(one)) + _field(2, to_bytes(other)), empty=True)
-    return _field(number, message, empty=True)
+                message += field(position, field(1, to_bytes(one)) + field(2, to_bytes(other)), empty=True)
+    return field(number, message, empty=True)
 
 
-def _field(number: int, data: bytes, *, empty: bool = False) -> bytes:
+def key_of(message: bytes, enc: str) -> MasterKey:
+    """The key of a message Key, around a data key or around none.
+
+    Raises ConfigError for another message, MetadataError for a key that cannot be one, IndexError, ValueError.
+    """
+    from krm_sops.keys import KEY_TYPES
+
+    for number, content in fields_of(message):
+        texts = {f"{at}": text.decode() for at, text in fields_of(content)}
+        for section, own in _NAMED.items():
+            if number == own:
+                name = {"pgp": "fp", "gcp_kms": "resource_id", "age": "recipient", "hckms": "key_id"}[section]
+                return KEY_TYPES[section].from_fields({name: texts.get("1", ""), "enc": enc})
+        for section, (own, names) in _STRUCTURED.items():
+            if number == own:
+                found = {name: texts.get(f"{at}", "") for at, name in enumerate(names, 1) if name != "context"}
+                if section == "kms":
+                    found |= _context(content)
+                return KEY_TYPES[section].from_fields({**found, "enc": enc})
+    raise ConfigError("the request names no key of a type that is known")
+
+
+def _context(content: bytes) -> dict[str, str]:
+    """The encryption context of a KmsKey, as fields of a metadata entry."""
+    found = {}
+    for number, entry in fields_of(content):
+        if number == 3:
+            pair = dict(fields_of(entry))
+            found[f"context.{pair.get(1, b'').decode()}"] = pair.get(2, b"").decode()
+    return found
+
+
+def field(number: int, data: bytes, *, empty: bool = False) -> bytes:
     """A protobuf field of length and bytes. Proto3 leaves out what is empty, but not which alternative was chosen."""
     return bytes([number << 3 | 2]) + _varint(len(data)) + data if data or empty else b""
 
@@ -349,7 +381,7 @@ def _varint(number: int) -> bytes:
     return bytes(found)
 
 
-def _fields(message: bytes) -> Iterator[tuple[int, bytes]]:
+def fields_of(message: bytes) -> Iterator[tuple[int, bytes]]:
     """Number and content of each field. Raises IndexError, ValueError for what is no message."""
     at = 0
 
