@@ -46,6 +46,7 @@ Example:
 """
 FLAGS = {"show-master-keys": SWITCH, **creation.FLAGS, **change.FLAGS}
 _EDITORS = ("vim", "nano", "vi")
+_ABOUT = "This is an example file."
 _WELCOME = "Welcome to SOPS! Edit this file as you please!"
 
 
@@ -169,12 +170,11 @@ def _example(format_: str) -> Branch:
     """What sops begins a file with."""
     if format_ == "binary":
         return Branch([Entry("data", _WELCOME)])
-    about = Entry(Comment(" This is an example file."), None)
     pair = [Entry("hello", _WELCOME), Entry("example_key", "example_value")]
     if format_ == "dotenv":
-        return Branch([about, *pair, Entry("example_multiline", "foo\nbar\nbaz")])
+        return Branch([Entry(Comment(f" {_ABOUT}"), None), *pair, Entry("example_multiline", "foo\nbar\nbaz")])
     if format_ == "ini":
-        return Branch([Entry("Welcome!", Branch([about, *pair]))])
+        return Branch([Entry("Welcome!", Branch([Entry(Comment(_ABOUT), None), *pair]))])
     return Branch(
         [
             *pair,
