@@ -47,7 +47,6 @@ Example:
   krm-sops unset secret.enc.yaml '["stringData"]["old"]'
 """
 _FLAGS = {"idempotent": SWITCH, **change.FLAGS}
-_BAD_SET = 7
 
 
 class _Missing(KrmSopsError):
@@ -104,7 +103,7 @@ def _path(text: str) -> list[str | int]:
     try:
         return treepath.parse(text)
     except treepath.PathError as error:
-        error.exit_status = _BAD_SET
+        error.exit_status = 7
         raise
 
 
@@ -127,9 +126,9 @@ def json_value(text: str) -> Node:
             return _scalar(found)
     except (ValueError, OverflowError, RecursionError, StoreError):
         hint = "a text needs quotes of its own: '\"text\"'"
-        raise UsageError("the value is not valid JSON", hint=hint, exit_status=_BAD_SET) from None
+        raise UsageError("the value is not valid JSON", hint=hint, exit_status=7) from None
     hint = "set its elements one by one, at [0], [1], …, or an object that holds it"
-    raise UsageError("a list cannot be set as a whole", hint=hint, exit_status=_BAD_SET)
+    raise UsageError("a list cannot be set as a whole", hint=hint, exit_status=7)
 
 
 def _refuse_constant(name: str) -> Scalar:
