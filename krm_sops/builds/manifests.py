@@ -65,12 +65,21 @@ def _walk(
         if not is_folder:
             if name.endswith(_SUFFIXES):
                 found.append(Found(where, is_build=False))
-        elif find(root, where):
+        elif _is_build(root, where, path, rules):
             found.append(Found(where, is_build=True))
         else:
             _walk(root, where, path, rules, found, limits)
         if len(found) > limits.run_nodes:
             raise LimitError(f"more than {limits.run_nodes} files (the limit run_nodes)")
+
+
+def _is_build(root: str, folder: str, inner: tuple[str, ...], rules: Sequence[tuple[int, list[ignore.Rule]]]) -> bool:
+    """Whether a folder has a kustomization that is not ignored itself."""
+    name = find(root, folder)
+    own = _rules(root, folder) if name else []
+    rules = [*rules, (len(inner), own)]
+    path = (*inner, name)
+    return bool(name) and not any(ignore.is_ignored(one, path[depth:], is_folder=False) for depth, one in rules)
 
 
 def _listed(root: str, folder: str) -> list[tuple[str, bool]]:

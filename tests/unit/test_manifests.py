@@ -105,3 +105,13 @@ def test_too_deep_is_an_error(tmp_path):
     root = tree(tmp_path, "/".join("a" * 20) + "/x.yaml")
     with pytest.raises(LimitError, match="depth"):
         manifests(root, ".", FUNCTION.changed({"depth": 10}))
+
+
+def test_an_ignored_kustomization_builds_nothing(tmp_path):
+    inner = tmp_path / "app"
+    inner.mkdir()
+    for name in ("a.yaml", "kustomization.yaml"):
+        (inner / name).write_text("")
+    assert [found.is_build for found in manifests(str(tmp_path), ".", FUNCTION)] == [True]
+    (inner / ".krmignore").write_text("kustomization.yaml\n")
+    assert [found.path for found in manifests(str(tmp_path), ".", FUNCTION)] == ["app/a.yaml"]
