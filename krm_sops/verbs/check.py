@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import errno
 import os
-from fnmatch import fnmatchcase
 
 from krm_sops import cli
-from krm_sops.errors import ConfigError, KrmSopsError, PolicyError, shown
+from krm_sops.errors import KrmSopsError, shown
 from krm_sops.gate import DECRYPTED, ENCRYPTED, EXPECTATIONS, Finding
 from krm_sops.gate.judge import Gate, is_encrypted
 from krm_sops.gate.texts import format_of
 from krm_sops.host import Host
 from krm_sops.limits import FUNCTION
 from krm_sops.policy import in_force
-from krm_sops.roots import open_below, read_below, source_root
-from krm_sops.rules import FILE_NAME, Rules
+from krm_sops.roots import open_below, read_below
 from krm_sops.selection import Selection
 from krm_sops.verbs import function
-from krm_sops.verbs.files import FileError
 from krm_sops.verbs.flags import MANY, SWITCH, VALUE, UsageError, parse
 from krm_sops.verbs.reports import REPORTS
+from krm_sops.verbs.sources import EXCLUDE_HELP, Sources
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,7 +28,7 @@ if TYPE_CHECKING:
     from krm_sops.policy import Policy
     from krm_sops.verbs.flags import Arguments
 
-HELP = """\
+HELP = f"""\
 krm-sops check [PATH...|-]: say what must not stand in a repository, or in what is deployed. It needs no key.
 PATH is a file or a folder, by default the working folder; - is stdin.
 
@@ -38,8 +36,7 @@ PATH is a file or a folder, by default the working folder; - is stdin.
                          and all that .sops.yaml wants encrypted is. decrypted (the default for -): no ciphertext
                          and no sops block left, no key of sops
   --allow-disabled       objects annotated krm-sops.dev/decrypt: disabled, or as Flux has it, may hold ciphertext
-  --exclude GLOB         do not look at these files or folders; * matches / too; repeatable
-  --format FORMAT        text (the default), json, or sarif for code scanning
+{EXCLUDE_HELP}  --format FORMAT        text (the default), json, or sarif for code scanning
   --strict               warnings count as errors
   --limit NAME=NUMBER    a limit of the function: input_bytes, depth, run_nodes, run_seconds and the like; repeatable
 
@@ -100,12 +97,8 @@ class _Checker:
         self.gate = Gate(ENCRYPTED, policy.limits)
         self.findings: list[Finding] = []
         self.files = 0
-        self._host = host
-        self._policy = policy
         self._limits = policy.limits
-        self._exclude = [glob.rstrip("/") for glob in exclude]
-        self._roots: dict[str, str] = {}
-        self._rules: dict[tuple[str, str], Rules | None] = {}
+        self._sources = Sources(host, policy, exclude, self._tell_invalid)
 
     def keep(self) -> None:
         self.findings += self.gate.findings
@@ -115,14 +108,9 @@ class _Checker:
         """One argument. Raises FileError where nothing is there."""
         if path == "-":
             self._stdin()
-        elif os.path.isdir(path):
-            for name in self._below(path):
-                self._file(name)
-        elif os.path.lexists(path):
-            if not self._is_excluded(path):
-                self._file(path)
         else:
-            raise FileError(f"cannot operate on non-existent file {shown(path)}", 2)
+            for name in self._sources.files(path):
+                self._file(name)
 
     def _stdin(self) -> None:
         raw = cli.read_in(self._limits.input_bytes)
@@ -138,7 +126,7 @@ class _Checker:
         """A path below the working folder, or below another argument."""
         name = os.path.normpath(path)
         try:
-            root, inner = self._place(path)
+            root, inner = self._sources.place(path)
             raw = read_below(root, inner, self._limits.input_bytes)
         except OSError as error:
             if error.errno != errno.EFBIG:
@@ -153,17 +141,6 @@ class _Checker:
             if not self.gate.expects_plain:
                 self._check_source(reference, line, name, root, os.path.dirname(inner))
 
-    def _place(self, path: str) -> tuple[str, str]:
-        """The root that nothing is read outside of, and the path from there."""
-        folder, name = os.path.split(path)
-        folder = os.path.realpath(folder)
-        root = self._roots.get(folder)
-        if root is None:
-            here = source_root(self._host, self._policy)
-            is_here = folder == here or folder.startswith(here.rstrip("/") + "/")
-            root = self._roots[folder] = here if is_here else source_root(self._host, self._policy, folder)
-        return root, os.path.relpath(os.path.join(folder, name), root)
-
     def _check_source(self, reference: Reference, line: int, name: str, root: str, folder: str) -> None:
         """A file that a secretGenerator makes a Secret of."""
         path = os.path.normpath(os.path.join(folder, reference.path))
@@ -176,41 +153,15 @@ class _Checker:
             self._tell("PlainSecret", f"makes a Secret of {shown(path)}, which is not encrypted", name, line, "warning")
 
     def _wanted(self, root: str, path: str) -> Selection | None:
-        """What the nearest `.sops.yaml`, from the file's folder upwards to the root, wants encrypted in a file."""
-        folder, name = os.path.split(path)
-        if name == FILE_NAME:
+        """What `.sops.yaml` wants encrypted in a file."""
+        rules = self._sources.rules_for(root, path)
+        if rules is None:
             return None
-        while True:
-            rules = self._rules_of(root, folder)
-            if rules is not None:
-                break
-            if not folder:
-                return None
-            folder = os.path.dirname(folder)
         try:
             fields = rules.wanted(os.path.join(root, path))
             return None if fields is None else Selection.from_fields(fields)
         except KrmSopsError as error:
-            self._tell_once("InvalidDocument", error.message, rules.path)
-        return None
-
-    def _rules_of(self, root: str, folder: str) -> Rules | None:
-        """The `.sops.yaml` of one folder."""
-        if (root, folder) not in self._rules:
-            self._rules[root, folder] = self._read_rules(root, folder)
-        return self._rules[root, folder]
-
-    def _read_rules(self, root: str, folder: str) -> Rules | None:
-        path = os.path.join(folder, FILE_NAME)
-        try:
-            raw = read_below(root, path, self._limits.document_bytes)
-        except (OSError, PolicyError):
-            return None
-        name = os.path.relpath(os.path.join(root, path))
-        try:
-            return Rules(raw, name, os.path.join(root, folder).rstrip("/"))
-        except ConfigError as error:
-            self._tell_once("InvalidDocument", error.message, name)
+            self._tell_invalid(error.message, rules.path)
         return None
 
     def _tell(self, rule: str, message: str, file: str, line: int = 0, severity: str = "error") -> None:
@@ -218,34 +169,11 @@ class _Checker:
         finding.file, finding.line = file, line
         self.gate.findings.append(finding)
 
-    def _tell_once(self, rule: str, message: str, file: str) -> None:
-        if not any((found.rule, found.file) == (rule, file) for found in [*self.findings, *self.gate.findings]):
-            self._tell(rule, message, file)
-
-    def _is_excluded(self, path: str) -> bool:
-        """Whether a glob is for it, or for a folder that it is in: by its path or by its name alone."""
-        at = os.path.normpath(path)
-        while at not in ("", "/"):
-            if any(fnmatchcase(at, glob) or fnmatchcase(os.path.basename(at), glob) for glob in self._exclude):
-                return True
-            at = os.path.dirname(at)
-        return False
-
-    def _below(self, folder: str) -> Iterator[str]:
-        """The regular files below a folder, in order. A link's target has its own turn, or is none of this folder's."""
-        try:
-            entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
-        except OSError as error:
-            self._tell("InvalidDocument", f"a folder that cannot be listed: {error.strerror}", os.path.normpath(folder))
-            return
-        for entry in entries:
-            if self._is_excluded(entry.path):
-                continue
-            if entry.is_dir(follow_symlinks=False):
-                if entry.name != ".git":
-                    yield from self._below(entry.path)
-            elif entry.is_file(follow_symlinks=False):
-                yield entry.path
+    def _tell_invalid(self, message: str, file: str) -> None:
+        """Once a file."""
+        known = [*self.findings, *self.gate.findings]
+        if not any((found.rule, found.file) == ("InvalidDocument", file) for found in known):
+            self._tell("InvalidDocument", message, file)
 
 
 def _pieces(root: str, path: str) -> Iterator[bytes]:
