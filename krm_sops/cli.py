@@ -27,6 +27,9 @@ VERBS: Registry[Callable[[list[str]], int]] = Registry(
     filestatus="krm_sops.verbs.filestatus:main",
     **{"exec-env": "krm_sops.verbs.exec_env:main", "exec-file": "krm_sops.verbs.exec_file:main"},
     keyservice="krm_sops.verbs.keyservice:main",
+    **{"merge-driver": "krm_sops.verbs.merge_driver:main"},
+    publish="krm_sops.verbs.publish:main",
+    completion="krm_sops.verbs.completion:main",
     render="krm_sops.verbs.render:main",
     stages="krm_sops.verbs.stages:main",
     explain="krm_sops.verbs.explain:main",
@@ -35,6 +38,8 @@ VERBS: Registry[Callable[[list[str]], int]] = Registry(
     init="krm_sops.verbs.init:main",
     keygen="krm_sops.verbs.keygen:main",
     install="krm_sops.verbs.install:main",
+    template="krm_sops.verbs.template:main",
+    materialize="krm_sops.verbs.materialize:main",
 )
 _PROGRAMS: Registry[Callable[[list[str]], int]] = Registry(
     ksops="krm_sops.verbs.legacy:ksops",
@@ -67,11 +72,16 @@ Usage:
   krm-sops exec-file FILE CMD   run a command that reads a file in plain, {} in CMD, from a private place
   krm-sops filestatus FILE      print {"encrypted":true} or {"encrypted":false}
   krm-sops keyservice           open and wrap data keys for programs that ask as sops asks a key service
+  krm-sops publish FILE         upload a file to where the destination rules of .sops.yaml say
+  krm-sops merge-driver ...     merge versions of an encrypted file for git
+  krm-sops completion SHELL     print the completions of bash or zsh
   krm-sops render [PATH...|-]   write manifests decrypted to stdout; a folder with a kustomization is built before
   krm-sops stages VERB          plan, render or split a package in the order of a StageSet's stages
   krm-sops audit [PATH...]      say who can open what, how old it is, and where it differs from .sops.yaml
   krm-sops init [DIR]           write a .sops.yaml and a first encrypted Secret; an age key, if there is none
   krm-sops keygen [-o FILE]     make an age key; with -y, print the recipients of keys
+  krm-sops template FILE...     write files with secrets in the places of their placeholders
+  krm-sops materialize FILE...  write each value into a file of its own, all of them replaced in one step
   krm-sops install DIR          put the program into DIR so that it needs no Python
   krm-sops FILE                 FILE holds a functionConfig: an exec plugin of kustomize, with a YAML stream on stdin
   krm-sops VERB --help          the flags of a verb

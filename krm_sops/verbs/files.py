@@ -43,19 +43,21 @@ def _closed() -> bytes:
     raise FileError("stdin is closed", 2)
 
 
-def write(path: str, content: bytes) -> None:
+def write(path: str, content: bytes, mode: int = 0o666) -> None:
     """Replace a file in one step: its mode and owner stay, and at every moment it is the old or the new one.
+
+    mode: of a file that is new, before the umask.
 
     A signal waits for that step, so it leaves no temporary file behind.
     Raises FileError (exit 3): not writable, or a link that leads out of its own folder.
     """
     try:
-        _write(path, content)
+        _write(path, content, mode)
     except OSError as error:
         raise FileError(f"cannot write {shown(path)}: {error.strerror}", 3) from None
 
 
-def _write(path: str, content: bytes) -> None:
+def _write(path: str, content: bytes, mode: int) -> None:
     import stat
 
     folder = os.path.realpath(os.path.dirname(path) or ".")
@@ -74,13 +76,13 @@ def _write(path: str, content: bytes) -> None:
 
     mask = signals.pthread_sigmask(signals.SIG_BLOCK, (signals.SIGTERM, signals.SIGINT, signals.SIGHUP))
     try:
-        _replace(target, content, old)
+        _replace(target, content, old, mode)
         cli.outcome = "the file was written"
     finally:
         signals.pthread_sigmask(signals.SIG_SETMASK, mask)
 
 
-def _replace(target: str, content: bytes, old: os.stat_result | None) -> None:
+def _replace(target: str, content: bytes, old: os.stat_result | None, mode: int) -> None:
     """old: the file that gives way."""
     import stat
 
@@ -93,7 +95,7 @@ def _replace(target: str, content: bytes, old: os.stat_result | None) -> None:
             if old is None:
                 mask = os.umask(0)
                 os.umask(mask)
-                os.fchmod(file.fileno(), 0o666 & ~mask)
+                os.fchmod(file.fileno(), mode & ~mask)
             else:
                 if (old.st_uid, old.st_gid) != (os.geteuid(), os.getegid()):
                     os.fchown(file.fileno(), old.st_uid, old.st_gid)
