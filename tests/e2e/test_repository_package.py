@@ -45,15 +45,18 @@ def git(folder: Path, *arguments: str) -> str:
 
 
 def test_the_repository_renders_and_stays_as_it_is(clients, repository):
-    done = clients.run("kpt", "fn", "render", repository)
+    done = clients.run("kpt", "fn", "render", repository, "--allow-exec", "-o", "unwrap")
     assert done.returncode == 0, done.stderr
+    assert PASSWORD in done.stdout
     assert git(repository, "status", "--porcelain") == ""
 
 
-def test_rendered_to_stdout_the_repository_is_its_kptfile(clients, repository):
-    done = clients.run("kpt", "fn", "render", repository, "-o", "unwrap")
-    assert done.returncode == 0, done.stderr
-    assert done.stdout == (ROOT / "Kptfile").read_text()
+def test_rendered_to_stdout_the_repository_is_its_kptfile_and_one_example(clients, repository):
+    done = clients.run("kpt", "fn", "render", repository, "--allow-exec", "-o", "unwrap")
+    assert done.stdout.startswith((ROOT / "Kptfile").read_text())
+    rest = done.stdout.removeprefix((ROOT / "Kptfile").read_text())
+    example = (ROOT / "examples" / "stages-secrets-first" / "expected.yaml").read_text()
+    assert rest == example[example.index("---\n") :]
 
 
 def test_the_repository_can_be_fetched_and_what_was_fetched_renders(clients, repository, tmp_path):
@@ -62,8 +65,9 @@ def test_the_repository_can_be_fetched_and_what_was_fetched_renders(clients, rep
     assert done.returncode == 0, done.stderr
     assert (fetched / "examples" / "hello" / "secret.enc.yaml").is_file()
     before = contents(fetched)
-    done = clients.run("kpt", "fn", "render", fetched)
+    done = clients.run("kpt", "fn", "render", fetched, "--allow-exec", "-o", "unwrap")
     assert done.returncode == 0, done.stderr
+    assert PASSWORD in done.stdout
     assert contents(fetched) == before
 
 
