@@ -32,6 +32,7 @@ VERBS: Registry[Callable[[list[str]], int]] = Registry(
     completion="krm_sops.verbs.completion:main",
     render="krm_sops.verbs.render:main",
     stages="krm_sops.verbs.stages:main",
+    provision="krm_sops.verbs.provision:main",
     explain="krm_sops.verbs.explain:main",
     check="krm_sops.verbs.check:main",
     audit="krm_sops.verbs.audit:main",
@@ -76,6 +77,7 @@ Usage:
   krm-sops merge-driver ...     merge versions of an encrypted file for git
   krm-sops completion SHELL     print the completions of bash or zsh
   krm-sops render [PATH...|-]   write manifests decrypted to stdout; a folder with a kustomization is built before
+  krm-sops provision SPEC       make the secrets that a specification names the sources of, encrypted if told for whom
   krm-sops stages VERB          plan, render or split a package in the order of a StageSet's stages
   krm-sops audit [PATH...]      say who can open what, how old it is, and where it differs from .sops.yaml
   krm-sops init [DIR]           write a .sops.yaml and a first encrypted Secret; an age key, if there is none

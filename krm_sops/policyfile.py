@@ -21,7 +21,7 @@ FIELDS = (
     *("mac", "ambient", "strict", "keySources", "keyFolder", "root", "readableRoots", "hosts", "vaults", "executables"),
     "limits",
 )
-_PROGRAMS = ("gpg", "SOPS_AGE_KEY_CMD", "SOPS_AGE_SSH_PRIVATE_KEY_CMD", "kustomize")
+_PROGRAMS = ("gpg", "SOPS_AGE_KEY_CMD", "SOPS_AGE_SSH_PRIVATE_KEY_CMD", "kustomize", "provision")
 _PLUGIN = "age-plugin-"
 _NAME = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-")
 _IPV6 = frozenset("0123456789abcdef:.")
