@@ -2,7 +2,7 @@
 
 The file is read as go-yaml reads it into sops' structures: the first document only, unknown fields ignored, a value of
 another type an error wherever it stands. The first rule whose `path_regex` matches counts; the path is relative to the
-file's folder where it is below it. `destination_rules` are another verb's and not looked at.
+file's folder where it is below it. `destination_rules` say where `publish` puts files.
 
 Differs from sops: `hckms` may be a string as well as a list.
 Source: getsops/sops 3.13, config/config.go; go.yaml.in/yaml v3.0.4, decode.go.
@@ -59,10 +59,33 @@ class Rule:
         self.mac_only_encrypted = mac_only_encrypted
 
 
+class Destination:
+    """Where files are published.  kind: "s3", "gcs" or "vault".  place: a bucket, or a path in Vault.
+
+    vault: vault_address, vault_kv_mount_name.  kv_version: 1 or 2.
+    """
+
+    __slots__ = ("kind", "kv_version", "omit_extensions", "place", "prefix", "vault")
+
+    def __init__(self, fields: _Fields) -> None:
+        """Raises ConfigError for none, or more than one."""
+        places = {"s3": "s3_bucket", "gcs": "gcs_bucket", "vault": "vault_path"}
+        kinds = [kind for kind, name in places.items() if fields.text(name)]
+        if len(kinds) != 1:
+            how_many = "no destination" if not kinds else "more than one destination"
+            raise ConfigError(f"error loading config: {how_many} in the destination rule", hint="one each")
+        (self.kind,) = kinds
+        self.place = fields.text(places[self.kind])
+        self.prefix = fields.text(f"{self.kind}_prefix")
+        self.vault = {name: fields.text(name) for name in ("vault_address", "vault_kv_mount_name")}
+        self.kv_version = 1 if fields.integer("vault_kv_version") == 1 else 2
+        self.omit_extensions = fields.boolean("omit_extensions")
+
+
 class Rules:
     """One `.sops.yaml`.  indents: by format, where it says some."""
 
-    __slots__ = ("_folder", "_rules", "indents", "path")
+    __slots__ = ("_destinations", "_folder", "_rules", "indents", "path")
 
     def __init__(self, raw: bytes, path: str, folder: str) -> None:
         """path: for messages.  folder: its own, absolute, as `absolute` spells paths.  Raises ConfigError."""
@@ -75,6 +98,7 @@ class Rules:
             store = stores.mapping(name)
             if store.has("indent"):
                 self.indents[format_] = store.integer("indent")
+        self._destinations = root.mappings("destination_rules") or []
         rules = root.mappings("creation_rules")
         self._rules = None if rules is None else [_CreationRule(fields) for fields in rules]
 
@@ -106,6 +130,23 @@ class Rules:
                 return rule.selection() if rule.names_paths else None
         return None
 
+    def destination_for(self, path: str) -> Destination:
+        """path: as it was given.  Raises ConfigError where no rule matches, and for one that cannot be used."""
+        for fields in self._destinations:
+            if _matches(fields.text("path_regex"), path):
+                return Destination(fields)
+        raise ConfigError("error loading config: no matching destination found in config")
+
+
+def _matches(path_regex: str, path: str) -> bool:
+    """Raises ConfigError for a regex that does not compile."""
+    if not path_regex:
+        return True
+    try:
+        return compile_regex(path_regex)(path)
+    except InputError as error:
+        raise ConfigError(f"can not compile regexp: path_regex: {error.message}", hint=error.hint) from None
+
 
 class _CreationRule:
     def __init__(self, fields: _Fields) -> None:
@@ -119,12 +160,7 @@ class _CreationRule:
 
     def covers(self, path: str) -> bool:
         """Raises ConfigError for a regex that does not compile."""
-        if not self._path_regex:
-            return True
-        try:
-            return compile_regex(self._path_regex)(path)
-        except InputError as error:
-            raise ConfigError(f"can not compile regexp: path_regex: {error.message}", hint=error.hint) from None
+        return _matches(self._path_regex, path)
 
     @property
     def names_paths(self) -> bool:

@@ -118,7 +118,7 @@ class VaultKey:
                 raise KeyUnavailable(f"Vault: its answer holds no {wanted}")
             return found.encode("ascii")
 
-        return first_usable(_tokens(credentials, server), call, TOKEN_HINT).decode("ascii")
+        return first_usable(tokens(credentials, server), call, TOKEN_HINT).decode("ascii")
 
 
 def _parts(uri: str) -> tuple[str, str, str]:
@@ -147,8 +147,10 @@ class Server:
         self._namespace = host.env.get("VAULT_NAMESPACE", "")
         self._down: dict[str, KeyUnavailable] = credentials.once("hc_vault down", dict)
 
-    def ask(self, path: str, fields: Mapping[str, str], token: str = "") -> dict[str, Any]:
-        """The object that a write to `path` gives. Raises KeyUnavailable, without `token` and `fields`.
+    def ask(self, path: str, fields: Mapping[str, Any] | None, token: str = "") -> dict[str, Any]:
+        """The object that a write to `path` gives, or a read where there are no fields; empty where it gives none.
+
+        Raises KeyUnavailable, without `token` and `fields`.
 
         A server that is sealed or in trouble, after some tries, is asked once in a credential scope.
         """
@@ -162,11 +164,13 @@ class Server:
             headers["X-Vault-Token"] = token
         if self._namespace:
             headers["X-Vault-Namespace"] = self._namespace
-        response = self._http.request("PUT", f"{self.address}/v1/{path}", headers, json.dumps(fields).encode())
+        method, body = ("GET", b"") if fields is None else ("PUT", json.dumps(fields).encode())
+        response = self._http.request(method, f"{self.address}/v1/{path}", headers, body)
         answer = response.json()
-        if response.status == 200:
+        if response.status in (200, 204):
             return answer
-        response.secrets = [s for s in (token, fields.get("jwt", ""), fields.get("plaintext", "")) if s]
+        sent = fields or {}
+        response.secrets = [s for s in (token, sent.get("jwt", ""), sent.get("plaintext", "")) if s]
         errors = answer.get("errors")
         words = "; ".join(error for error in errors if isinstance(error, str)) if isinstance(errors, list) else ""
         failure = refusal("Vault", response, " ".join(words.split()), _HINTS.get(response.status, ""))
@@ -249,7 +253,7 @@ def _http(host: Host) -> Http:
     return host.client(own, verify=unverified not in _TRUE)
 
 
-def _tokens(credentials: Credentials, server: Server) -> list[tuple[str, Callable[[], str]]]:
+def tokens(credentials: Credentials, server: Server) -> list[tuple[str, Callable[[], str]]]:
     """Tokens to try, each with where it is from: handed in; from logging in; ambient. Flux has the same order."""
     found: list[tuple[str, Callable[[], str]]] = []
     for entry in credentials.entries_for("hc_vault"):
