@@ -63,7 +63,7 @@ def main(arguments: list[str]) -> int:
     if len(given.names) != needed:
         what = f"no file specified, or index and value are missing: {needed} arguments are needed"
         raise UsageError(what, exit_status=100)
-    path = _path(given.names[1])
+    path = _path(given.names[1], "set")
     value = json_value(_text(given))
     return _changed(given, lambda node: with_value(node, path, value))
 
@@ -74,7 +74,7 @@ def unset(arguments: list[str]) -> int:
         return cli.write_out(UNSET_HELP.encode())
     if len(given.names) != 2:
         raise UsageError("no file specified, or index is missing", exit_status=100)
-    path = _path(given.names[1])
+    path = _path(given.names[1], "unset")
     try:
         return _changed(given, lambda node: without(node, path))
     except _Missing:
@@ -99,12 +99,13 @@ def _changed(given: Arguments, make: Callable[[Branch], Node]) -> int:
     return 0
 
 
-def _path(text: str) -> list[str | int]:
+def _path(text: str, verb: str) -> list[str | int]:
+    """Raises UsageError (exit 7)."""
     try:
         return treepath.parse(text)
     except treepath.PathError as error:
-        error.exit_status = 7
-        raise
+        what = f"Invalid {verb} index format: {error.message}"
+        raise UsageError(what, hint=error.hint or 'a path looks like ["key"]["list"][0]', exit_status=7) from None
 
 
 def _text(given: Arguments) -> str:
