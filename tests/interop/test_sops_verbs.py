@@ -53,7 +53,8 @@ RANDOM = (
     (re.compile(r"-----BEGIN AGE.*?-----END", re.DOTALL), "ARMOR"),
     (re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ"), "TIME"),
 )
-CIPHERTEXT = re.compile(r"ENC\[[^]]*\]")
+CIPHERTEXT = re.compile(r"ENC\[[^]]{1,200}\]")
+"""Of a value: a MAC is longer, and may be what it was within the same second."""
 EDITOR = """\
 import sys
 path = sys.argv[-1]
@@ -348,7 +349,10 @@ ONE = "creation_rules: [{age: AGE1}]"
 TWO = "creation_rules: [{age: 'AGE1,AGE2'}]"
 OTHER = "creation_rules: [{age: 'AGE2'}]"
 TWO_GROUPS = "creation_rules: [{key_groups: [{age: [AGE1]}, {age: [AGE2]}]}]"
-FOUR_GROUPS = "creation_rules: [{shamir_threshold: 3, key_groups: [{age: [AGE1]}, {age: [AGE2]}, {age: [AGE3]}, {age: [AGE1, AGE3]}]}]"
+FOUR_GROUPS = (
+    "creation_rules: [{shamir_threshold: 3, key_groups: "
+    "[{age: [AGE1]}, {age: [AGE2]}, {age: [AGE3]}, {age: [AGE1, AGE3]}]}]"
+)
 UPDATE = {
     "in step": ("a.yaml", ONE),
     "a new one": ("a.yaml", TWO),
