@@ -45,6 +45,7 @@ FUNCTIONS: Registry[Function] = Registry(
     SopsGenerator="krm_sops.functions.generate:run",
     ksops="krm_sops.functions.generate:run",
     SopsSecretGenerator="krm_sops.functions.generate:run",
+    SopsEncrypt="krm_sops.functions.encrypt:run",
     SopsCheck="krm_sops.functions.check:run",
     StageSet="krm_sops.functions.stages:run",
 )

@@ -26,9 +26,8 @@ if TYPE_CHECKING:
 _OPT_OUTS = ("kustomize.toolkit.fluxcd.io/decrypt", "krm-sops.dev/decrypt")
 _SPEC = (
     *("decryption", "keys", "mac", "ambient", "strict", "selectors", "exclude", "allowPlaintext", "include"),
-    "needsHash",
+    *("needsHash", "keepOriginal"),
 )
-_NOT_YET = ("keepOriginal",)
 _INCLUDE = ("configMaps", "sopsSecrets")
 
 
@@ -52,6 +51,7 @@ class Options:
         self.exclude: list[Selector] = []
         self.include: list[str] = []
         self.needs_hash = False
+        self.keep_original = False
         self.mask = False
         self.kustomize = from_kustomize(config)
         if config is None or config.kind == "Secret":
@@ -65,7 +65,7 @@ class Options:
             self.secret_ref = data.text("secretRef")
             return
         Fields(config.branch, "functionConfig", ("apiVersion", "kind", "metadata", "spec"))
-        spec = Fields(config.branch.get("spec"), "spec", _SPEC, _NOT_YET)
+        spec = Fields(config.branch.get("spec"), "spec", _SPEC)
         self._common(spec)
         self.hand_in(spec)
         self.selectors = Selector.all_of(spec, "selectors")
@@ -76,6 +76,19 @@ class Options:
                 allowed = ", ".join(_INCLUDE)
                 raise ConfigError(f"spec.include has {shown(name, 60)!r}; allowed: {allowed}", path=("spec", "include"))
         self.needs_hash = spec.flag("needsHash")
+        self.keep_original = spec.flag("keepOriginal")
+
+    def refuse_with_originals(self) -> None:
+        """What SopsEncrypt could not undo, or not trust. Raises ConfigError."""
+        why = ""
+        if self.kustomize:
+            why = "kustomize builds write no files, so that nothing is to be encrypted again"
+        elif self.include:
+            why = "with include, objects and values change that SopsEncrypt could not put back"
+        elif self.mac == "tags":
+            why = "only what its MAC verifies can be put back, so mac cannot be tags"
+        if why:
+            raise ConfigError(f"spec.keepOriginal: {why}", path=("spec", "keepOriginal"))
 
     def hand_in(self, spec: Fields) -> None:
         """The keys that a spec names: its `decryption` and `keys`."""
@@ -138,6 +151,8 @@ def run_with(options: Options, given: Given, host: Host, policy: Policy | None) 
     answer = Answer()
     config = given.config
     options.kustomize = options.kustomize or given.from_kustomize
+    if options.keep_original:
+        options.refuse_with_originals()
     answer.keys_in_config = config is not None and (
         config.kind == "Secret" or any(key.has("value") for key in options.keys)
     )
@@ -152,8 +167,13 @@ def run_with(options: Options, given: Given, host: Host, policy: Policy | None) 
     wanted = [item for item in given.encrypted() if _may_change(item, options, answer)]
     wanted = _without_sops_secrets(wanted, options, answer)
     values = _inside_of_values(given, options, answer, is_final=policy is not None)
+    if options.keep_original and values:
+        from krm_sops.functions.leftovers import tell_kept_inside
+
+        tell_kept_inside(values, answer)
+        values = {}
     wanted += values
-    todo = [item for item in wanted if _may_open(item, options, secrets)]
+    todo = [item for item in wanted if may_open(item, options, secrets)]
     if len(todo) < len(wanted):
         from krm_sops.functions.leftovers import tell_other_namespace
 
@@ -214,7 +234,7 @@ def _was_in(item: Item, namespace: str) -> bool:
     return namespace in known and (not namespace or "" not in known)
 
 
-def _may_open(item: Item, options: Options, secrets: list[Item]) -> bool:
+def may_open(item: Item, options: Options, secrets: list[Item]) -> bool:
     """Whether the config's keys may open an item (S12): all of them, or those that are in its namespace now.
 
     What an item was before kustomize's namespace transformer counts where it has moved along with the key Secret: else

@@ -41,10 +41,10 @@ def decrypt_all(
         return
     if not options.allow_plaintext and not options.kustomize:
         in_place = [item for item in todo if item.annotation(PACKAGE_PATH)]
-        if in_place:
+        if in_place and not (options.keep_original and _is_encrypted_again(keys)):
             answer.results.append(Result.of(_in_place(), in_place[0]))
             return
-    _open_ahead([block for item in todo for block in _blocks(item, values)], credentials, keys.limits.key_entries)
+    open_ahead_of([block for item in todo for block in _blocks(item, values)], credentials, keys.limits.key_entries)
     opening = Opening(credentials, options, answer, keys.limits, keys.proofs)
     wanted = set(todo)
     for item in todo:
@@ -73,7 +73,7 @@ def _blocks(item: Item, values: dict[Item, list[Embedded]]) -> list[Node]:
     return [document.block for document in values[item]] if item in values else [item.branch.get("sops")]
 
 
-def _open_ahead(blocks: list[Node], credentials: Credentials, key_entries: int) -> None:
+def open_ahead_of(blocks: list[Node], credentials: Credentials, key_entries: int) -> None:
     """Ask the services that keep keys for all documents together; what is wrong with one is told in its turn."""
     telling = {"key_groups", *KEY_TYPES}.difference(LOCAL)
     documents: list[Metadata] = []
@@ -86,10 +86,17 @@ def _open_ahead(blocks: list[Node], credentials: Credentials, key_entries: int) 
     open_ahead(documents, credentials)
 
 
+def _is_encrypted_again(keys: Keys) -> bool:
+    from krm_sops.functions.in_place import is_encrypted_again
+
+    return is_encrypted_again(keys.given)
+
+
 def _in_place() -> KrmSopsError:
     return InPlaceError(
         "kpt fn render would write this item's plaintext into the package",
         hint="set allowPlaintext: true and render with -o to a place outside the package; "
+        "or set keepOriginal: true, and list a SopsEncrypt as a later mutator of the Kptfile; "
         "or keep the item encrypted in git with the krm-sops.dev/decrypt: disabled annotation or a selector; "
         "or decrypt where it is deployed",
     )

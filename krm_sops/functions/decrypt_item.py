@@ -88,6 +88,10 @@ def _make_plain(document: Document, opening: Opening) -> None:
     if opening.options.expands(item):
         _expand(document, opening)
         return
+    if opening.options.keep_original:
+        from krm_sops.functions.original import keep
+
+        keep(item, document.data_key)
     document.replace()
     item.cut("sops")
     if opening.options.needs_hash:

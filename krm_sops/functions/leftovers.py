@@ -64,6 +64,12 @@ def tell_not_included(item: Item, what: str, name: str, answer: Answer) -> None:
     answer.results.append(Result("info", "StillEncrypted", text, item=item))
 
 
+def tell_kept_inside(items: Iterable[Item], answer: Answer) -> None:
+    """items: whose values hold documents."""
+    text = "values that are encrypted documents stay encrypted: spec.keepOriginal is for whole items"
+    answer.results += [Result("info", "StillEncrypted", text, item=item) for item in items]
+
+
 def tell_remaining(item: Item, paths: Iterable[tuple[str, ...]], answer: Answer) -> None:
     """paths: of the values of a decrypted item that hold ciphertext all the same."""
     text = "still holds encrypted values after decryption"

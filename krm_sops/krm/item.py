@@ -15,6 +15,8 @@ INDEX = "internal.config.kubernetes.io/index"
 PACKAGE_PATH = "internal.config.kubernetes.io/package-path"
 LOCAL_CONFIG = "config.kubernetes.io/local-config"
 ORIGIN = "config.kubernetes.io/origin"
+ORIGINAL = "krm-sops.dev/original"
+"""Holds a decrypted object as it was encrypted, until SopsEncrypt puts that back."""
 MASKED = "krm-sops.dev/masked"
 """Says that values are asterisks. Nothing encrypts such an object, and no gate lets it pass."""
 OPT_OUTS = ("kustomize.toolkit.fluxcd.io/decrypt", "krm-sops.dev/decrypt")
@@ -165,14 +167,16 @@ class Item:
         start, end = self.source.places[id(outer)].entries[number]
         return inner if start < self.source.places[id(inner)].entries[0][0] < end else None
 
-    def own_text(self) -> str:
-        """The object as a document of its own, with its comments; an element of a block list without its dash."""
-        text = self.source.text
+    def own_text(self, *, changed: bool = False) -> str:
+        """The object as a document of its own, with its comments; an element of a block list without its dash.
+
+        changed: with its edits.
+        """
+        edits = self.edits if changed else []
         if self.place.indent < 0:
-            start, end = self.place.entries[0][0], self.place.entries[-1][1]
-            return "{" + text[start:end] + "}"
-        first, stop = self.lines()
-        own = text[first:stop]
+            part = self.place.entries[0][0], self.place.entries[-1][1]
+            return "{" + edited_part(self.source.text, part, edits) + "}"
+        own = edited_part(self.source.text, self.lines(), edits)
         return (own.replace("-", " ", 1) if own.lstrip(" ").startswith("-") else own) + "\n"
 
     def lines(self) -> tuple[int, int]:
