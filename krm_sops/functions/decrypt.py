@@ -225,10 +225,10 @@ def key_secrets(given: Given, options: Options, answer: Answer) -> list[Item]:
 def _is_secret(item: Item, namespace: str, name: str) -> bool:
     if (item.field("apiVersion"), item.kind) != ("v1", "Secret"):
         return False
-    return item.original_name == name and _was_in(item, namespace)
+    return item.original_name == name and was_in(item, namespace)
 
 
-def _was_in(item: Item, namespace: str) -> bool:
+def was_in(item: Item, namespace: str) -> bool:
     """Whether this was its namespace before kustomize changed it; where it may have had none, then it had none."""
     known = item.original_namespaces
     return namespace in known and (not namespace or "" not in known)
@@ -244,7 +244,7 @@ def may_open(item: Item, options: Options, secrets: list[Item]) -> bool:
     if not namespace or item.namespace == namespace or options.names_namespace_of(item):
         return True
     moved = [secret.namespace for secret in secrets if secret.namespace != namespace]
-    return item.namespace in moved and _was_in(item, namespace)
+    return item.namespace in moved and was_in(item, namespace)
 
 
 def _may_change(item: Item, options: Options, answer: Answer) -> bool:

@@ -27,6 +27,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from krm_sops.credentials import Credentials
     from krm_sops.functions import Given
+    from krm_sops.functions.decrypt import Options
     from krm_sops.functions.files import EncryptedFile
     from krm_sops.functions.generate_plan import Plan, Target
     from krm_sops.host import Host
@@ -56,8 +57,9 @@ def run(given: Given, host: Host, policy: Policy | None) -> Answer:
     answer.results += [Result.of(error, config) for error in refused]
     if not refused:
         try:
-            _refuse_in_place(given, config, plan)
-            answer.added = _Work(plan, _files(config, host, policy, plan), answer).objects(keys)
+            what = "set allowPlaintext: true" if plan.own else "use kind SopsGenerator with allowPlaintext: true"
+            refuse_in_place(given, config, options, what)
+            answer.added = _Work(plan, files_of(config, host, policy, options), answer).objects(keys)
         except KrmSopsError as error:
             answer.results.append(Result.of(error, config))
         if policy.mask:
@@ -91,20 +93,20 @@ def run_items(given: Given, host: Host, policy: Policy | None, kind: str) -> Ans
     return whole
 
 
-def _refuse_in_place(given: Given, config: Item, plan: Plan) -> None:
-    if plan.options.allow_plaintext or plan.options.kustomize:
+def refuse_in_place(given: Given, config: Item, options: Options, what: str) -> None:
+    """what: how to allow it, for the hint. Raises InPlaceError."""
+    if options.allow_plaintext or options.kustomize:
         return
     if config.annotation(PACKAGE_PATH) or given.holding(PACKAGE_PATH.encode()):
-        what = "set allowPlaintext: true" if plan.own else "use kind SopsGenerator with allowPlaintext: true"
         raise InPlaceError(
             "kpt fn render would write the generated plaintext into the package",
             hint=f"{what} and render with -o to a place outside the package; or generate where it is deployed",
         )
 
 
-def _files(config: Item, host: Host, policy: Policy, plan: Plan) -> Files:
+def files_of(config: Item, host: Host, policy: Policy, options: Options) -> Files:
     """The repository of the config: relative paths start at its own file (kpt), else in the working folder."""
-    package = "" if plan.options.kustomize else config.annotation(PACKAGE_PATH)
+    package = "" if options.kustomize else config.annotation(PACKAGE_PATH)
     if package and not os.path.isfile(f"{package}/Kptfile"):  # an annotation alone does not say where to read
         raise ConfigError(f"the package {shown(package)} is not here", hint=_NO_FILES)
     root = source_root(host, policy, package or ".")
