@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from binascii import b2a_base64
 
-from krm_sops.errors import ConfigError, shown
+from krm_sops.errors import ConfigError, InputError, shown
 from krm_sops.primitives import sha256
 from krm_sops.tree import Branch, Comment, Entry, Timestamp, from_bytes, to_bytes
 from krm_sops.values import to_text
@@ -277,6 +277,22 @@ def _key_text(key: Leaf) -> str:
     return plain_text(key) if isinstance(key, (str, int, float, bool, Timestamp)) else ""
 
 
-def filled_text(raw: bytes, filling: Filling) -> bytes:
-    """A file without structure, which is one scalar."""
-    return to_bytes(plain_text(filling.scalar(from_bytes(raw))))
+def filled_file(raw: bytes, form: str, filling: Filling) -> bytes:
+    """A template file with its values.  form: the name of a store; "text" for a file that is one scalar.
+
+    Raises ConfigError, InputError.
+    """
+    if form == "text":
+        return to_bytes(plain_text(filling.scalar(from_bytes(raw))))
+    from krm_sops.stores import STORES
+
+    store = STORES[form]
+    branches, block = store.read(raw)
+    if block is not None:
+        raise ConfigError("the template is encrypted itself", hint="placeholders stand in files that are no secret")
+    filled = [filling.document(branch) for branch in branches]
+    try:
+        return store.write_plain(filled, 2)
+    except UnicodeEncodeError:
+        pass  # an exception that is raised above would carry the plaintext along
+    raise InputError(f"the result holds bytes that a file of the format {form} cannot")

@@ -46,6 +46,7 @@ FUNCTIONS: Registry[Function] = Registry(
     ksops="krm_sops.functions.generate:run",
     SopsSecretGenerator="krm_sops.functions.generate:run",
     SopsEncrypt="krm_sops.functions.encrypt:run",
+    SopsTemplate="krm_sops.functions.template:run",
     SopsCheck="krm_sops.functions.check:run",
     StageSet="krm_sops.functions.stages:run",
 )

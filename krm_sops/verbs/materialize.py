@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from krm_sops import cli
-from krm_sops.errors import ConfigError, KrmSopsError, shown
-from krm_sops.functions.files import in_file
+from krm_sops.errors import ConfigError, shown
 from krm_sops.generations import Access, replace, tree_of
 from krm_sops.templates import plain_text
 from krm_sops.tree import Branch, Comment, to_bytes
@@ -145,7 +144,4 @@ def _rendered(given: Arguments, found: list[Opened]) -> Iterator[File]:
         name, equals, path = text.partition("=")
         if not equals or not name or not path:
             raise UsageError(f"--template {shown(text, 80)!r} is not NAME=FILE")
-        try:
-            yield (_RENDERED, *name.split("/")), filled(path, format_of(path), sources)
-        except UnicodeEncodeError:
-            raise in_file(KrmSopsError("the result holds bytes that this format cannot"), path) from None
+        yield (_RENDERED, *name.split("/")), filled(path, format_of(path), sources)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from krm_sops import cli
-from krm_sops.errors import ConfigError, KrmSopsError, shown
+from krm_sops.errors import KrmSopsError, shown
 from krm_sops.functions.files import in_file
 from krm_sops.stores import STORES, format_for_path
-from krm_sops.templates import Filling, Source, filled_text
+from krm_sops.templates import Filling, Source, filled_file
 from krm_sops.verbs import files, keys
 from krm_sops.verbs.flags import KEY_FLAGS, KEY_HELP, MANY, SWITCH, VALUE, UsageError, parse
 from krm_sops.verbs.opened import HELP as OPENED_HELP
@@ -74,13 +74,3 @@ def filled(path: str, form: str, sources: list[Source]) -> bytes:
         return filled_file(raw, form, Filling(sources))
     except KrmSopsError as error:
         raise in_file(error, path) from None
-
-
-def filled_file(raw: bytes, form: str, filling: Filling) -> bytes:
-    if form == "text":
-        return filled_text(raw, filling)
-    store = STORES[form]
-    branches, block = store.read(raw)
-    if block is not None:
-        raise ConfigError("the template is encrypted itself", hint="placeholders stand in files that are no secret")
-    return store.write_plain([filling.document(branch) for branch in branches], 2)
