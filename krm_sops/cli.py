@@ -101,6 +101,7 @@ As a function, the functionConfig is one of
                                 as these tools take them
   krm-sops.dev/v1alpha1 SopsCheck
                                 spec: expect (encrypted or decrypted), allowDisabled; no item changes
+  stages.metio.wtf/v1 StageSet  items in the order of its stages, decrypted by its spec.decryption
 
 Keys are taken from the functionConfig, the key Secret it names among the items, the folder KRM_SOPS_KEY_DIR
 (default /keys), and, where these hold none of a type, from the places where sops looks.

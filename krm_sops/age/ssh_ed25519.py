@@ -6,7 +6,8 @@ the seed, its public point the same point on the other curve.  Source: FiloSotti
 
 from __future__ import annotations
 
-from binascii import b2a_base64
+from binascii import Error as Base64Error
+from binascii import a2b_base64, b2a_base64
 
 from krm_sops.age import HeaderError, bech32
 from krm_sops.age.format import to_base64
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 TYPE = "ssh-ed25519"
 LABEL = b"age-encryption.org/v1/ssh-ed25519"
+_WIRE = 4 + len(TYPE) + 4
+"""Bytes before the point in a public key in SSH's wire format."""
 FIELD = 2**255 - 19
 
 
@@ -49,6 +52,21 @@ def montgomery(point: bytes) -> bytes:
 def age_recipient(point: bytes) -> str:
     """The ``age1…`` that ssh-to-age prints for an Ed25519 public key."""
     return bech32.encode("age", montgomery(point))
+
+
+def native_recipients(text: str) -> list[str]:
+    """The ``age1…`` of each Ed25519 key in a .pub file, authorized_keys, or what ssh-keyscan prints."""
+    found: dict[str, None] = {}
+    for line in text.splitlines():
+        words = line.split()
+        if TYPE in words[:-1] and not line.startswith("#"):
+            try:
+                blob = a2b_base64(words[words.index(TYPE) + 1])
+            except Base64Error:
+                continue
+            if len(blob) == _WIRE + 32 and blob[4:].startswith(TYPE.encode()):
+                found[age_recipient(blob[_WIRE:])] = None
+    return list(found)
 
 
 def age_identity(seed: bytes) -> X25519Identity:

@@ -7,16 +7,13 @@ from __future__ import annotations
 
 import os
 import stat
-from binascii import Error as Base64Error
-from binascii import a2b_base64
 from time import localtime, strftime
 
 from krm_sops import cli
 from krm_sops.age import AgeError, IdentityError
 from krm_sops.age.identities import Reader
 from krm_sops.age.keygen import generate
-from krm_sops.age.ssh_ed25519 import TYPE as ED25519
-from krm_sops.age.ssh_ed25519 import age_recipient
+from krm_sops.age.ssh_ed25519 import native_recipients
 from krm_sops.errors import ConfigError, shown
 from krm_sops.verbs import files
 from krm_sops.verbs.flags import SWITCH, VALUE, UsageError, parse
@@ -35,8 +32,6 @@ Example:
   krm-sops keygen -o ~/.config/sops/age/keys.txt
 """
 FLAGS = {"output": VALUE, "pq": SWITCH, "y": SWITCH, "from-ssh": VALUE, "help": SWITCH}
-_WIRE = 4 + len(ED25519) + 4
-"""Bytes before the 32 of the point in a public key in SSH's wire format."""
 
 
 def main(arguments: list[str]) -> int:
@@ -107,7 +102,7 @@ def _is_readable_by_all() -> bool:
 
 def recipients(data: bytes, place: str) -> list[str]:
     """Of age identities, an SSH private key, or SSH public keys. Raises ConfigError, which quotes nothing of it."""
-    found = _of_public_keys(data)
+    found = native_recipients(data.decode("utf-8", "replace"))
     if found:
         return found
     try:
@@ -127,21 +122,6 @@ def _recipient(identity: object) -> str:
             hint="recipients are told of age identities and of OpenSSH's Ed25519 keys, without passphrase",
         )
     return recipient
-
-
-def _of_public_keys(data: bytes) -> list[str]:
-    """Lines of authorized_keys, of a .pub file, or of ssh-keyscan; those of other types are passed over."""
-    found = []
-    for line in data.decode("utf-8", "replace").splitlines():
-        words = line.split()
-        if ED25519 in words[:-1] and not line.startswith("#"):
-            try:
-                blob = a2b_base64(words[words.index(ED25519) + 1])
-            except Base64Error:
-                continue
-            if len(blob) == _WIRE + 32 and blob[4:].startswith(ED25519.encode()):
-                found.append(age_recipient(blob[_WIRE:]))
-    return list(dict.fromkeys(found))
 
 
 def _from_ssh(path: str) -> tuple[str, str]:
