@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
     from krm_sops.krm.item import Item
 
-_SPEC = ("decryption", "dependsOn", "stages")
-_CONTROLLERS = (
+SPEC = ("decryption", "dependsOn", "stages")
+CONTROLLERS = (
     *("interval", "retryInterval", "driftDetectionInterval", "timeout", "onTimeout", "suspend", "serviceAccountName"),
     *("kubeConfig", "version", "migrations", "migrationsSourceRef", "rollbackOnFailure", "onRollback"),
     *("updateWindows", "windowScope", "errorBudget"),
@@ -99,7 +99,7 @@ class StageSet:
             )
         self.allows_plaintext = item.annotation(ALLOW_PLAINTEXT) == "true"
         self.sources = _sources(item.annotation(SOURCES))
-        self.spec = self._fields(item.branch.get("spec"), "spec", "spec", _SPEC, _CONTROLLERS)
+        self.spec = self._fields(item.branch.get("spec"), "spec", "spec", SPEC, CONTROLLERS)
         self.decrypts = self.spec.has("decryption")
         decryption = self.spec.mapping("decryption", ("provider", "secretRef"))
         if self.decrypts:

@@ -17,6 +17,7 @@ from krm_sops.cli import HELP
 from krm_sops.functions import check, decrypt, generate_plan, run
 from krm_sops.host import Host
 from krm_sops.limits import FUNCTION
+from krm_sops.stages import spec
 from tests.e2e.clients import EXAMPLES, IMAGE, KEY, PASSWORD, ROOT
 
 if TYPE_CHECKING:
@@ -25,7 +26,12 @@ if TYPE_CHECKING:
 FOLDERS = [folder for folder in sorted((ROOT / "functions").iterdir()) if folder.is_dir()]
 PAGES = [*(folder / "README.md" for folder in FOLDERS), ROOT / "docs" / "kpt.md", ROOT / "docs" / "kustomize.md"]
 DECRYPTING = ("ConfigMap", "Secret", "SopsDecrypt")
-FIELDS = {"sops-decrypt": decrypt._SPEC, "sops-check": check.SPEC, "sops-generator": generate_plan.SPEC}
+FIELDS = {
+    "sops-decrypt": decrypt._SPEC,
+    "sops-check": check.SPEC,
+    "sops-generator": generate_plan.SPEC,
+    "stageset": (*spec.SPEC, *spec.CONTROLLERS),
+}
 """By the folder of the function: the fields of its config's spec."""
 
 
