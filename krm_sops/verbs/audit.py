@@ -18,13 +18,14 @@ from krm_sops.gate import ENCRYPTED
 from krm_sops.gate.judge import Gate
 from krm_sops.host import Host
 from krm_sops.limits import FUNCTION
-from krm_sops.policy import in_force
+from krm_sops.policy import Flags, in_force
 from krm_sops.recipients import drift
 from krm_sops.roots import read_below, source_root
 from krm_sops.rules import NoMatchingRule
-from krm_sops.verbs import function, keys
+from krm_sops.verbs import keys
 from krm_sops.verbs.audit_reports import REPORTS, Audited, Report
 from krm_sops.verbs.flags import KEY_FLAGS, KEY_HELP, MANY, SWITCH, VALUE, UsageError, parse
+from krm_sops.verbs.function import read_limits
 from krm_sops.verbs.sources import EXCLUDE_HELP, Sources
 
 TYPE_CHECKING = False
@@ -81,7 +82,9 @@ def main(arguments: list[str]) -> int:
     if "mac" in fail_on and not given.on("mac"):
         raise UsageError("--fail-on mac needs --mac", hint="and the keys that open the files")
     host = Host()
-    policy = in_force(host, FUNCTION, function.read(given))
+    flags = Flags()
+    flags.limits = read_limits(given)
+    policy = in_force(host, FUNCTION, flags)
     policy.apply_to(host)
     audit = _Audit(host, policy, given, oldest)
     for path in given.names or ["."]:

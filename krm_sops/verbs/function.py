@@ -43,17 +43,24 @@ def read(given: Arguments) -> Flags:
     flags.ambient = _choice(given, "ambient", AMBIENT)
     flags.key_files = given.many("key-file")
     flags.root = given.text("root")
+    flags.limits = read_limits(given)
+    return flags
+
+
+def read_limits(given: Arguments) -> dict[str, int]:
+    """By name. Raises UsageError."""
+    found = {}
     limits = [("--limit", *limit.partition("=")[::2]) for limit in given.many("limit")]
     limits += [("--max-remote-calls", "remote_calls", number) for number in given.many("max-remote-calls")]
     for flag, name, number in limits:
         if not (number.isascii() and number.isdecimal() and len(number) < 19):
             raise UsageError(f"{flag} needs {'NAME=' * (flag == '--limit')}NUMBER, a whole number", hint=_LIMITS)
-        flags.limits[name] = int(number)
+        found[name] = int(number)
     try:
-        FUNCTION.changed(flags.limits)
+        FUNCTION.changed(found)
     except LimitError as error:
         raise UsageError(error.message) from None
-    return flags
+    return found
 
 
 _LIMITS = f"limits: {', '.join(vars(FUNCTION))}"
