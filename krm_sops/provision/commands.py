@@ -258,6 +258,8 @@ def _output(run: Run, argv: list[str], env: Mapping[str, str], given: bytes = b"
         if child.poll() is None:
             child.kill()
             child.wait()
+        if child.stdout:
+            child.stdout.close()
     if status:
         how = f"was ended by signal {-status}" if status < 0 else f"ended with exit status {status}"
         raise KrmSopsError(f"{name} {how}", hint=_HINT if not run.show_stderr else "")
@@ -291,8 +293,8 @@ def _talk(child: Popen[bytes], given: bytes) -> bytes:
 def _feed(stdin: IO[bytes], given: bytes) -> None:
     """In a thread of its own: a program may print before it has read all."""
     try:
-        stdin.write(given)
-        stdin.close()
+        with stdin:
+            stdin.write(given)
     except OSError:
         pass  # it did not want to read that
 

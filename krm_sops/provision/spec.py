@@ -160,8 +160,6 @@ def _clean(typed: Node, spelled: Node) -> Node:
         if key == "<<":
             for branch in value if isinstance(value, list) else [value]:
                 merged += branch.entries if isinstance(branch, Branch) else []
-        elif key in found:
-            raise ConfigError(f"the key {shown(key, 60)!r} stands twice in one mapping")
         else:
             found[key] = value
     for entry in merged:

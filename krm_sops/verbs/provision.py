@@ -18,6 +18,7 @@ from krm_sops.policy import in_force
 from krm_sops.provision.base import Run
 from krm_sops.provision.plan import KEEP, steps, without_source
 from krm_sops.provision.spec import Specification, slashed, sops_nix
+from krm_sops.recipients import differences
 from krm_sops.stores import STORES, format_for_path
 from krm_sops.tree import Branch
 from krm_sops.verbs import change, creation, files, keys, treepath
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from krm_sops.encryption import Carried
+    from krm_sops.metadata import Metadata
     from krm_sops.provision.plan import Step
     from krm_sops.verbs.flags import Arguments
 
@@ -156,10 +158,9 @@ class _Provision:
         planned = steps(self._specification.secrets, before, renewed)
         if self._given.on("list") or self._given.on("dry-run"):
             return self._tell(planned, before)
-        if file is not None:
-            return self._complete(file, planned)
-        if self._is_encrypted():
-            return self._new(planned)
+        if file is not None or self._is_encrypted():
+            self._refuse_reserved()
+            return self._new(planned) if file is None else self._complete(file, planned)
         tree = self._filled(Branch(), planned)
         indent = creation.integer(self._given, "indent")
         indent = _CLEAR_INDENT if indent is None and self._format == "yaml" else indent
@@ -168,6 +169,12 @@ class _Provision:
     def _is_encrypted(self) -> bool:
         flags = ("output", "filename-override", *(KEY_TYPES[section].flag for section in KEY_TYPES))
         return any(self._given.given(flag) for flag in flags)
+
+    def _refuse_reserved(self) -> None:
+        """Before anything runs. Raises ConfigError."""
+        for key in self._specification.nodes:
+            if STORES[self._format].is_reserved(key):
+                raise ConfigError(f"the key {shown(key, 60)} at the top is kept for sops' metadata", hint="rename it")
 
     def _existing(self) -> change.EncryptedFile | None:
         if not self._target or not os.path.lexists(self._target):
@@ -180,7 +187,7 @@ class _Provision:
 
     def _complete(self, file: change.EncryptedFile, planned: Sequence[Step]) -> int:
         """Add to a file what it does not have. The data key and everything else stay."""
-        if self._is_told_keys():
+        if self._is_told_other_keys(file):
             cli.say(f"warning: {files.named(file.path)} keeps the keys that it has; `updatekeys` changes them")
         if all(step.action == KEEP for step in planned):
             return 0
@@ -190,19 +197,26 @@ class _Provision:
         self._write(file, [self._filled(first, planned), *others], data_key, carried)
         return 0
 
-    def _is_told_keys(self) -> bool:
-        return any(self._given.given(KEY_TYPES[section].flag) for section in KEY_TYPES)
+    def _is_told_other_keys(self, file: change.EncryptedFile) -> bool:
+        if not any(self._given.given(KEY_TYPES[section].flag) for section in KEY_TYPES):
+            return False
+        found = differences(file.metadata.key_groups, self._metadata().key_groups)
+        return any(group.added or group.removed for group in found)
+
+    def _metadata(self) -> Metadata:
+        """Of a new file. Raises ConfigError, UsageError, MetadataError."""
+        session = self._session
+        name = session.absolute(self._name)
+        return creation.metadata_for(self._given, session.rules, name, session.host, session.warn)
 
     def _new(self, planned: Sequence[Step]) -> int:
         if not planned:
             raise ConfigError("the specification has no secret")
         if self._target:
             self._must_be_writable()
-        session = self._session
-        name = session.absolute(self._name)
-        metadata = creation.metadata_for(self._given, session.rules, name, session.host, session.warn)
+        metadata = self._metadata()
         data_key = os.urandom(32)
-        session.wrap(metadata, data_key)
+        self._session.wrap(metadata, data_key)
         file = change.EncryptedFile(self._target, self._format, self._format, [], metadata)
         self._write(file, [self._filled(Branch(), planned)], DataKey(data_key))
         return 0
