@@ -16,9 +16,10 @@ _BASH = """\
 _{function}() {{
   local cur=${{COMP_WORDS[COMP_CWORD]}}
   if [[ $cur == -* ]]; then
-    local verb=
+    local verb= flags
     [[ $COMP_CWORD -gt 1 && ${{COMP_WORDS[1]}} != -* ]] && verb=${{COMP_WORDS[1]}}
-    COMPREPLY=($(compgen -W "$({program} $verb --help 2>/dev/null | grep -oE -- '(^|[ ,])--[a-z-]+')" -- "$cur"))
+    flags=$({program} $verb --help 2>/dev/null | grep -oE -- '(^|[ ,])--[a-z-]+' | sort -u)
+    COMPREPLY=($(compgen -W "$flags" -- "$cur"))
   elif [[ $COMP_CWORD -eq 1 ]]; then
     COMPREPLY=($(compgen -W "{verbs}" -- "$cur"))
   fi

@@ -72,10 +72,13 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def decrypted(path: str, given: Arguments) -> bytes:
-    """The file in plain, in the format and with the indentation that flags, its name and `.sops.yaml` say."""
+def decrypted(path: str, given: Arguments, missing: int = 100) -> bytes:
+    """The file in plain, in the format and with the indentation that flags, its name and `.sops.yaml` say.
+
+    missing: the exit status where there is none.
+    """
     source, wanted = _formats(path, given)
-    plain, credentials = opened(path, source, given)
+    plain, credentials = opened(path, source, given, missing)
     indent = creation.integer(given, "indent")
     if indent is None:
         rules = creation.rules_for(given, credentials.host, lambda text: cli.say(f"warning: {text}"))
@@ -90,15 +93,17 @@ def _formats(path: str, given: Arguments) -> tuple[str, str]:
     return source, given.text("output-type") if given.text("output-type") in STORES else source
 
 
-def opened(path: str, source: str, given: Arguments) -> tuple[list[Branch], Credentials]:
-    """The documents of an encrypted file in plain, and the keys at hand.  source: its format.
+def opened(path: str, source: str, given: Arguments, missing: int = 100) -> tuple[list[Branch], Credentials]:
+    """The documents of an encrypted file in plain, and the keys at hand.
+
+    source: its format.  missing: the exit status where there is none.
 
     Raises FileError, UsageError, ConfigError, PolicyError, StoreError, MetadataError, NoUsableKey, IntegrityError.
     """
     warnings: list[str] = []
     credentials = keys.credentials(given, warnings)
     order = decryption_order(given)
-    branches, block = read_encrypted(files.read(path), STORES[source])
+    branches, block = read_encrypted(files.read(path, missing), STORES[source])
     metadata = Metadata.from_branch(block, SOPS_VERBS.key_entries)
     check_version(metadata.version)
     keys.serve(metadata, given, warnings)

@@ -52,7 +52,7 @@ def main(arguments: list[str]) -> int:
     path, command = children.file_and_command(given)
     if given.on("background") and given.on("same-process"):
         raise UsageError("the --same-process flag cannot be used with --background", exit_status=8)
-    (branch, *_), _ = decrypt.opened(path, format_for_path(path), given)
+    (branch, *_), _ = decrypt.opened(path, format_for_path(path), given, missing=2)
     values = _variables(branch)
     inherited = {} if given.on("pristine") else dict(os.environb)
     environment = {**inherited, **children.become(given.text("user")), **values}

@@ -64,7 +64,7 @@ def main(arguments: list[str]) -> int:
     name = given.text("filename") or _NAME
     if os.path.isabs(name) or ".." in name.split("/") or name.endswith("/") or "\0" in name:
         raise UsageError("the provided filename is not a local path", hint="--filename is a name in a private folder")
-    content = decrypt.decrypted(path, given)
+    content = decrypt.decrypted(path, given, missing=2)
     environment = {**os.environb, **children.become(given.text("user"))}
     if given.on("background") and not children.detach():
         return 0

@@ -21,8 +21,8 @@ def main(arguments: list[str]) -> int:
     given = parse(arguments, {"input-type": VALUE, "help": SWITCH}, {"h": "help"})
     if given.on("help"):
         return cli.write_out(HELP.encode())
-    if len(given.names) != 1:
-        raise UsageError("filestatus takes one file", exit_status=100)
+    if not given.names:
+        raise UsageError("no file specified", exit_status=100)
     path = given.names[0]
     name = given.text("input-type") if given.text("input-type") in STORES else format_for_path(path)
     answer = "true" if is_encrypted(files.read(path, missing=1), name) else "false"
