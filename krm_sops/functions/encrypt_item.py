@@ -15,7 +15,7 @@ from krm_sops.document import EncryptedDocument
 from krm_sops.encryption import Carried, encrypt, shares
 from krm_sops.errors import ConfigError, InputError, shown
 from krm_sops.functions import original
-from krm_sops.functions.decrypt_item import Opening, verified
+from krm_sops.functions.decrypt_item import Document, Opening, verified
 from krm_sops.functions.regroup import Group
 from krm_sops.functions.splice import Kept, Plain, block_of, item_of, splice
 from krm_sops.gate import ENCRYPTED
@@ -128,8 +128,7 @@ def _seal_changed(kept: list[Kept], sealing: Sealing) -> None:
         sealing.item = one.item
         block = block_of(sealed.metadata) if is_fresh else one.block(sealed.metadata)
         splice(one.now, branch, block, sealed.metadata, one)
-    lost = sum(len(one.document.opened.unopened) for one in kept)
-    _check([one.item for one in kept], credentials, sealing, lost)
+    _check([one.item for one in kept], credentials, sealing, [one.document for one in kept])
 
 
 def seal_new(items: Sequence[Item], sealing: Sealing) -> None:
@@ -168,7 +167,7 @@ def seal_new(items: Sequence[Item], sealing: Sealing) -> None:
             )
         sealing.item = one.item
         splice(one, branch, block_of(sealed.metadata), sealed.metadata)
-    _check([one.item for one in plain], credentials, sealing, 0)
+    _check([one.item for one in plain], credentials, sealing)
 
 
 def no_rule(item: Item, sealing: Sealing, option: str) -> ConfigError:
@@ -197,26 +196,33 @@ def _wrapped(metadata: Metadata, sealing: Sealing) -> tuple[Metadata, DataKey, C
     return new, DataKey(raw), credentials
 
 
-def _check(items: list[Item], credentials: Credentials, sealing: Sealing, unopened: int) -> None:
+def _check(items: list[Item], credentials: Credentials, sealing: Sealing, before: Sequence[Document] = ()) -> None:
     """Read again what was made. Raises InputError, MacMismatch, and for what the gate finds ConfigError.
 
-    unopened: how many comments could not be opened before either.
+    before: what the items were. What was amiss in them is not held against what they are.
     """
     opening = sealing.opening
     made = [item_of(item.own_text(changed=True), opening.limits) for item in items]
     reopening = Opening(credentials, opening.options, opening.answer, opening.limits, opening.proofs)
     documents = verified(Group(made), reopening)
-    if sum(len(document.opened.unopened) for document in documents) > unopened:
+    if sum(map(_unopened, documents)) > sum(map(_unopened, before)):
         raise InputError("a comment that could not be decrypted again where it stands", hint="move it, or take it out")
+    gate = Gate(ENCRYPTED, opening.limits)
+    known = {(finding.rule, finding.field) for _, finding in gate.items([document.item for document in before])}
     for item, again in zip(items, made, strict=True):
         sealing.item = item
-        for _, finding in Gate(ENCRYPTED, opening.limits).items([again]):
-            if finding.severity == "error":
+        for _, finding in gate.items([again]):
+            if finding.severity == "error" and (finding.rule, finding.field) not in known:
                 raise ConfigError(
                     f"what it is encrypted by would leave something plain: {finding.message}",
                     hint="widen the selection of its sops block or creation rule, as with ^(data|stringData)$",
                     path=finding.field.split(".") if finding.field else (),
                 )
+
+
+def _unopened(document: Document) -> int:
+    """How many of its comments stay ciphertext."""
+    return len(document.opened.unopened)
 
 
 def _refuse_masked(item: Item) -> None:

@@ -228,9 +228,8 @@ def splice(plain: Plain, sealed: Branch, block: str, metadata: Metadata, kept: K
         places_of(tree, ()), plain.numbers, _paths(tree, ()), leaves(tree), leaves(sealed), strict=True
     ):
         if number is None:
-            if not isinstance(new, Comment) or new != old:
-                comments = comments or Comments(item)
-                comments.put(old, new, path)
+            comments = comments or Comments(item)
+            comments.put(old, new, path)
             continue
         spelled = kept.spelling(place, old, new) if kept is not None else ""
         span = item.span(number)
@@ -283,18 +282,19 @@ class Comments:
                 at += 1
 
     def put(self, old: Leaf, new: Leaf, path: tuple[str, ...]) -> None:
-        """Of several that are alike, the next one. Raises InputError."""
+        """Of several that are alike, the next one, so none may be left out. Raises InputError.
+
+        In a list it stays a comment, too: sops writes an element instead, and reads both.
+        """
         assert isinstance(old, Comment)
         places = self._places.get(old.text)
-        if not places:
+        at = places.pop(0) if places else -1
+        text = new.text if isinstance(new, Comment) else str(new)
+        if text == old.text:
+            return
+        if at < 0:
             raise InputError("a comment that is to be encrypted, and is not found in the text", path=path)
-        at = places.pop(0)
-        line = self.item.source.text.rfind("\n", 0, at) + 1
-        if isinstance(new, str) and not self.item.source.text[line:at].strip():
-            text = f"- {new}"  # how sops stores an encrypted comment in a list
-        else:
-            text = f"#{new.text if isinstance(new, Comment) else new}"
-        self.item.edits.append((at, at + 1 + len(old.text), text))
+        self.item.edits.append((at + 1, at + 1 + len(old.text), text))
 
 
 def _paths(node: Node, path: tuple[str, ...]) -> Iterator[tuple[str, ...]]:

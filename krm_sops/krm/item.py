@@ -176,13 +176,23 @@ class Item:
         if self.place.indent < 0:
             part = self.place.entries[0][0], self.place.entries[-1][1]
             return "{" + edited_part(self.source.text, part, edits) + "}"
-        own = edited_part(self.source.text, self.lines(), edits)
-        return (own.replace("-", " ", 1) if own.lstrip(" ").startswith("-") else own) + "\n"
+        lines = self.lines()
+        own = edited_part(self.source.text, lines, edits)
+        is_cut = any(end > lines[1] for _, end, _ in edits)  # with the line break
+        own = own.replace("-", " ", 1) if own.lstrip(" ").startswith("-") else own
+        return own if is_cut else own + "\n"
 
     def lines(self) -> tuple[int, int]:
-        """Where the lines of a block mapping are: from the dash before it to the last comment indented like it."""
+        """Where the lines of a block mapping are: from the dash before it to the last comment indented like it.
+
+        Empty lines behind it belong to it where its last value is a block that keeps them.
+        """
         text = self.source.text
         at = stop = line_end(text, self.place.entries[-1][1])
+        span = self.source.spans[self.place.after - 1] if self.place.after > self.first else None
+        if span is not None and span.style in ("|", ">") and "+" in text[span.start : line_end(text, span.start)]:
+            while at + 1 < len(text) and not text[at + 1 : line_end(text, at + 1)].strip():
+                at = stop = line_end(text, at + 1)
         while at < len(text):
             line = text[at + 1 : line_end(text, at + 1)]
             is_comment = line.lstrip(" ").startswith("#") and line.startswith(" " * self.place.indent)
