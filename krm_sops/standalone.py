@@ -129,7 +129,10 @@ def copy_packages(target: Path) -> None:
         else:
             shutil.copy(spec.origin, target)
     for name in DISTRIBUTIONS:  # names and versions for scanners, licences for everyone
-        distribution = metadata.distribution(name)
+        try:
+            distribution = metadata.distribution(name)
+        except metadata.PackageNotFoundError:
+            raise BuildError(f"{name} was not installed by pip, so its licence is not known") from None
         for file in distribution.files or ():
             if file.parts[0].endswith(".dist-info") and (file.name == "METADATA" or file.parts[1:-1]):
                 (target / file).parent.mkdir(parents=True, exist_ok=True)
