@@ -47,17 +47,8 @@ def folder(tmp_path: Path) -> Path:
         (tmp_path / "bin" / name).chmod(0o755)
     (tmp_path / "key.txt").write_text(made.IDENTITY + "\n")
     (tmp_path / "spec.yaml").write_text(SPEC)
-    run(
-        tmp_path,
-        "encrypt",
-        "--age",
-        made.RECIPIENT,
-        "--filename-override",
-        "a.yaml",
-        "--output",
-        "old.enc.yaml",
-        old=True,
-    )
+    flags = ("--age", made.RECIPIENT, "--filename-override", "a.yaml", "--output", "old.enc.yaml")
+    run(tmp_path, "encrypt", *flags, given="old: old-provisioned-secret-5521\n")
     return tmp_path
 
 
