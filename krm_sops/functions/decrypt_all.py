@@ -59,6 +59,10 @@ def decrypt_all(
                 left += reversed([alone for alone in group.alone() if not wanted.isdisjoint(alone.members)])
             else:
                 answer.results.append(Result.of(error, opening.item))
+    if options.keep_original:
+        from krm_sops.functions.in_place import note
+
+        note(keys.given, todo)
     if values:
         from krm_sops.functions.decrypt_embedded import decrypt_values
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from krm_sops.errors import ConfigError, KrmSopsError, shown
 from krm_sops.functions import Answer, FunctionError, PolicyNeeded
 from krm_sops.functions.decrypt import Options, key_secrets, may_open
+from krm_sops.functions.in_place import lost
 from krm_sops.krm.config import AMBIENT, Fields, Selector, from_kustomize
 from krm_sops.krm.item import LOCAL_CONFIG, ORIGINAL, PACKAGE_PATH
 from krm_sops.krm.results import Result
@@ -74,6 +75,7 @@ def run(given: Given, host: Host, policy: Policy | None) -> Answer:
     secrets = key_secrets(given, options, answer)
     refused = options.obey(policy)
     carried = [item for item in given.items if item.annotation(ORIGINAL)]
+    answer.results += lost(given.items)
     new = _new_secrets(given, options, answer)
     if (carried or new) and not refused:
         from krm_sops.functions.decrypt_keys import Keys

@@ -9,7 +9,7 @@ from krm_sops.encryption import is_same, places_of
 from krm_sops.errors import InputError
 from krm_sops.functions.decrypt_item import without_comments
 from krm_sops.functions.original import read
-from krm_sops.krm.item import ORIGINAL, Item, cut_entry, edited_part, line_end
+from krm_sops.krm.item import ORIGINAL, Item, edited_part, line_end
 from krm_sops.stores.json import in_one_line, quote
 from krm_sops.tree import Branch, Comment, Entry, leaves, with_leaves
 from krm_sops.yamlwrite import write
@@ -239,24 +239,13 @@ def splice(plain: Plain, sealed: Branch, block: str, metadata: Metadata, kept: K
         elif isinstance(new, str) and new != old:
             item.put(number, new, quoted=False, path=path)
     if item.annotation(ORIGINAL):
-        _cut_original(item)
+        item.cut_annotation(ORIGINAL)
     if item.place.indent < 0:
         end = item.place.entries[-1][1]
         item.edits.append((end, end, f', "sops": {in_one_line(metadata.to_branch())}'))
     else:
         stop = item.lines()[1]
         item.edits.append((stop, stop, "\n" + indented(block, item.place.indent)))
-
-
-def _cut_original(item: Item) -> None:
-    metadata = item.branch.get("metadata")
-    annotations = _annotations(item)
-    assert isinstance(metadata, Branch)
-    assert annotations is not None
-    outer, name = (metadata, "annotations") if len(annotations.entries) == 1 else (annotations, ORIGINAL)
-    number = outer.number(name)
-    assert number is not None
-    item.edits.append((*cut_entry(item.source.text, item.source.places[id(outer)], number), ""))
 
 
 class Comments:

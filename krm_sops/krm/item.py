@@ -340,6 +340,17 @@ class Item:
         else:
             self._insert_first(annotations, entry)
 
+    def cut_annotation(self, name: str) -> None:
+        """Take out one annotation that is there, and with the last one the empty mapping. Raises as `annotate` does."""
+        metadata = self._below(self.branch, "metadata")
+        annotations = self._below(metadata, "annotations") if metadata else None
+        if metadata is None or annotations is None:
+            raise InputError("annotations that are an alias", path=("metadata", "annotations"))
+        outer, key = (metadata, "annotations") if len(annotations.entries) == 1 else (annotations, name)
+        number = outer.number(key)
+        assert number is not None
+        self.edits.append((*cut_entry(self.source.text, self.source.places[id(outer)], number), ""))
+
     def _insert_first(self, branch: Branch, entry: str) -> None:
         place = self.source.places[id(branch)]
         at = place.entries[0][0]
