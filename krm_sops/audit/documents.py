@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from krm_sops.keys.base import MasterKey
     from krm_sops.limits import Limits
 
+_IN_BASE64 = ("c29wc", "NvcH", "zb3Bz")
+"""What "sops" becomes, for each of the three places in base64's groups that it can begin at."""
 _DEPTH = 3
 """Documents inside of documents."""
 
@@ -85,36 +87,45 @@ def moment(text: str) -> datetime | None:
 def read(raw: bytes, name: str, limits: Limits) -> tuple[list[Document], list[str]]:
     """The documents of a file, and what is wrong with those that cannot be used."""
     text = texts.text_of(raw)
-    if "sops" not in text and "\\" not in text:  # which is how its name would be spelled otherwise
+    if not _may_hold_documents(text):
         return [], []
-    found: dict[tuple[str, str], Document] = {}
+    found: list[Document] = []
     problems: list[str] = []
     format_ = texts.format_of(name)
     try:
         trees = texts.read(text, format_, limits, limits.document_nodes)
+        last: Branch | None = None
         for index, tree in enumerate(trees):
-            for number, (inner, owner, field) in enumerate(_owners(tree, limits)):
+            for inner, owner, field in _owners(tree, limits):
                 try:
-                    metadata = _metadata(owner, limits)
-                    # sops puts the block of one document into each that a file has.
-                    own = field or ("" if owner.branch is inner.root else f"#{number}")
-                    key = (metadata.mac, own) if metadata.mac else (str(len(found)), f"#{index}")
-                    if key not in found:
-                        found[key] = Document(name, format_, index, field, metadata)
-                    found[key].add(inner, owner)
+                    block, metadata = _metadata(owner, limits)
                 except InputError as error:
                     problems.append(f"a sops block that cannot be used: {error.message}")
+                    continue
+                # sops puts the block of one document into each that a file has.
+                if not (found and block == last and index > found[-1].index and owner.branch is tree.root):
+                    found.append(Document(name, format_, index, field, metadata))
+                found[-1].add(inner, owner)
+                last = block if owner.branch is tree.root else None
     except (InputError, LimitError) as error:
         if "sops" in text or CIPHERTEXT in text:
             problems.append(f"cannot be read: {error.message}")
-    return list(found.values()), problems
+    return found, problems
 
 
-def _metadata(owner: Owner, limits: Limits) -> Metadata:
+def _may_hold_documents(text: str) -> bool:
+    """Whether a sops block can be in it: spelled out or with escapes, or in base64, there as sops spells it."""
+    if "sops" in text or "\\" in text:
+        return True
+    together = "".join(text.split())
+    return any(sign in together for sign in _IN_BASE64)
+
+
+def _metadata(owner: Owner, limits: Limits) -> tuple[Branch, Metadata]:
     block = owner.branch.get("sops")
     if not isinstance(block, Branch):
         raise MetadataError("it is no mapping")
-    return Metadata.from_branch(block, limits.key_entries)
+    return block, Metadata.from_branch(block, limits.key_entries)
 
 
 def _owners(tree: Tree, limits: Limits, field: str = "", depth: int = 0) -> Iterator[tuple[Tree, Owner, str]]:
