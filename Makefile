@@ -29,6 +29,7 @@ bench: # of what pip installs: an editable start is slower
 	.venv-bench/bin/pip install --quiet .
 	.venv-bench/bin/python -m bench .venv-bench/bin/krm-sops .venv-bench/bin/python
 	.venv-bench/bin/python -m bench.services .venv-bench/bin/krm-sops
+	.venv-bench/bin/python -m bench.stages .venv-bench/bin/krm-sops
 
 $(VENV)/done: pyproject.toml
 	$(PYTHON) -m venv $(VENV)

@@ -53,6 +53,8 @@ FUNCTIONS: Registry[Function] = Registry(
 """By the kind of the functionConfig."""
 GENERATORS = ("SopsGenerator", "ksops", "SopsSecretGenerator")
 """Those that make objects of files, and need no items."""
+_OF_ALL_ITEMS = ("SopsCheck", "StageSet")
+"""Those that look at every item, which only the exact reader can give."""
 GROUP_VERSION = "krm-sops.dev/v1alpha1"
 _GROUP_VERSIONS = {
     "ksops": "viaduct.ai/v1",
@@ -125,6 +127,8 @@ def run(
     while True:
         try:
             given = ResourceList(raw, policy.limits if policy else limits, exact=exact)
+            if not exact and given.config is not None and given.config.kind in _OF_ALL_ITEMS:
+                raise NotPlainError
             if policy is None and (is_needed or given.encrypted()):
                 try:
                     policy = _policy(host, limits, flags)

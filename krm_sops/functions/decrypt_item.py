@@ -219,8 +219,8 @@ class Document:
         self.branch = Branch([entry for at, entry in enumerate(entries) if at != number])
         injected = {leaf if leaf < self.before else leaf - self.block for leaf in item.injected_leaves(added)}
         self.numbers: dict[int, int] | None = None
-        text = item.source.text
-        if "#" in text and not item.source.is_json and (self.metadata.selection.by_comment or "#ENC[" in text):
+        text = "" if item.source.is_json else item.own_text()  # not all of the list
+        if "#" in text and (self.metadata.selection.by_comment or "#ENC[" in text):
             self._with_comments()
         self.detached = (
             injected if self.numbers is None else {at for at, leaf in self.numbers.items() if leaf in injected}

@@ -78,7 +78,7 @@ class Members:
 
 
 def run(given: Given, host: Host, policy: Policy | None) -> Answer:
-    """Raises FunctionError with everything that is wrong; NotPlainError, PolicyNeeded."""
+    """Raises FunctionError with everything that is wrong; NotPlainError where the exact reader is not at work."""
     plan = Plan(given.items, given.config)
     return Rendering(plan, given, host, policy).run()
 
