@@ -305,6 +305,15 @@ def made(name: str, **fields: Any) -> Any:
     return source.make(Run(Host(env={}, files={}), "", lambda _: Branch()), ("a",))
 
 
+def test_the_page_lists_every_source_type_and_field():
+    rows = [line.split(" | ") for line in (ROOT / "docs" / "provision.md").read_text().splitlines()]
+    listed = {row[0].strip("| `"): set(re.findall("`([a-zA-Z]+)`", row[1])) for row in rows if row[0].startswith("| `")}
+    for name in SOURCES:
+        assert set(SOURCES[name].fields) - {*Ending.FIELDS, "passEnvironment"} <= listed[name]
+    shared = [name for name in SOURCES if set(Ending.FIELDS) <= set(SOURCES[name].fields)]
+    assert set(SOURCES) - set(shared) == {"random", "age-keypair", "ssh-keypair"}
+
+
 @given(st.integers(1, 200), st.sampled_from(sorted(ALPHABETS)))
 def test_a_random_text_has_its_length_and_alphabet(length, alphabet):
     found = made("random", length=length, alphabet=alphabet)
