@@ -58,6 +58,9 @@ class Sealing:
             return self.rules.rule_for(f"/{item.file}")
         except NoMatchingRule:
             return None
+        except ConfigError as error:
+            error.path = ("spec", "creationRules")
+            raise
 
 
 def original_of(item: Item, limits: Limits) -> tuple[Item, bytes]:
