@@ -40,8 +40,9 @@ them in clear to stdout; with a recipient or a file name, encrypted. Never in cl
 krm-sops provision normalize SPEC: write the specification with all defaults, as opsops does.
 krm-sops provision snippet sops-nix SPEC: write the lines for sops.secrets of a NixOS configuration.
 
-SPEC names programs that are started: read it before. - is stdin; --input SPEC is the same.
+SPEC names programs that are started: read it before.
 
+  -i, --input SPEC       SPEC, as opsops takes it; - is stdin
   -o, --output FILE      encrypt into FILE, by flags or by the creation rule for this name. Where it exists, it keeps
                          its keys and all values that it has; nothing is written where none is missing
   --renew PATH           make the secret at this path anew, or all below it; repeatable. PATH is a/b, or ["a"]["b"]
