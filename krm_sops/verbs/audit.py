@@ -40,8 +40,8 @@ krm-sops audit [PATH...]: say who can open which encrypted files, how old their 
 no creation rule covers, and what they differ in from their rule. PATH is a file or folder, by default the working
 folder. It needs no key, and never says a value.
 
-  --recipient X          only what X can open, value by value. X: a recipient, fingerprint or ARN as sops blocks have
-                         it, or its name in .sops.yaml: an anchor, or a comment beside it; repeatable
+  --recipient X          instead: what X can open, value by value. X: a recipient, fingerprint or ARN as in sops
+                         blocks, or its name in .sops.yaml: an anchor, or a comment beside it; repeatable
   --history              with --recipient: all that X could ever open, from the whole history of the repository PATH
   --mac                  check the MACs, too, of what the keys at hand open
   --fail-on LIST         exit with 1 where something of this comma list was found: drift, uncovered, weak (a rule that
@@ -79,6 +79,8 @@ def main(arguments: list[str]) -> int:
         raise UsageError(f"--format is one of {', '.join(REPORTS)}, not {shown(name, 60)!r}")
     if given.on("history") and not given.given("recipient"):
         raise UsageError("--history needs --recipient", hint="it says what somebody could ever open")
+    if given.given("recipient") and (fail_on or given.on("mac")):
+        raise UsageError("--recipient lists values; --mac and --fail-on are about files", hint="run audit twice")
     if "mac" in fail_on and not given.on("mac"):
         raise UsageError("--fail-on mac needs --mac", hint="and the keys that open the files")
     host = Host()
@@ -156,13 +158,18 @@ class _Audit:
         found, problems = documents.read(raw, name, self._limits)
         for problem in problems:
             self._tell_invalid(problem, name)
-        if found:
-            rules = self._sources.rules_for(root, inner)
-            self._take_names(root, rules)
+        if not found:
+            return
+        rules = self._sources.rules_for(root, inner)
+        self._take_names(root, rules)
+        judges = not self._given.given("recipient")
+        if judges:
             self._find_weak(raw, name)
         for document in found:
             audited = Audited(document, rules.path if rules is not None else "")
             self.report.documents.append(audited)
+            if not judges:
+                continue
             self._compare(audited, rules, os.path.join(root, inner))
             self._judge_age(document)
             self._judge_mac(audited)

@@ -132,8 +132,8 @@ def test_a_documents_of_several_is_one_document(world):
     world.rules("alice")
     (world.repo / "two.yaml").write_text("stringData: {a: b}\n---\nstringData: {c: d}\n")
     world.run("sops", "encrypt", "-i", "two.yaml")
-    found = world.audit("--mac", "--recipient", "alice")
-    assert [one["mac"] for one in found["documents"]] == ["holds"]
+    assert [one["mac"] for one in world.audit("--mac")["documents"]] == ["holds"]
+    found = world.audit("--recipient", "alice")
     assert [one["path"] for one in found["values"]["alice"]] == ["stringData.a", "stringData.c"]
 
 

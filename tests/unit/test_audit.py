@@ -299,6 +299,8 @@ def test_a_comment_about_something_else_is_no_name(text):
         (["--fail-on", "drift,nope"], "not 'nope'"),
         (["--fail-on", "mac"], "needs --mac"),
         (["--history"], "needs --recipient"),
+        (["--recipient", "x", "--mac"], "run audit twice"),
+        (["--recipient", "x", "--fail-on", "drift"], "run audit twice"),
         (["--format", "xml"], "--format is one of text, json"),
         (["absent"], "non-existent"),
         (["--recipient", "x", "--history"], "is no git repository"),
