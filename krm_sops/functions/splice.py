@@ -123,16 +123,19 @@ class Kept:
     @property
     def plain(self) -> Branch:
         """What `encrypted` decrypts to."""
+        return without_annotations(self._opened(), self.then.put_on)
+
+    def _opened(self) -> Branch:
         found = with_leaves(self.document.branch, iter(self.document.opened.leaves))
         assert isinstance(found, Branch)
-        return without_annotations(found, self.then.put_on)
+        return found
 
     def _values(self) -> dict[object, tuple[Leaf, Leaf, Leaf, int]]:
         """By places: a value as it was encrypted, decrypted, and written then; and its number in the original."""
-        branch = self.document.branch
+        branch = self._opened()
         written = list(leaves(self.then.item.branch))
         found: dict[object, tuple[Leaf, Leaf, Leaf, int]] = {}
-        values = zip(places_of(branch, ()), leaves(branch), self.document.opened.leaves, strict=True)
+        values = zip(places_of(branch, ()), leaves(self.document.branch), leaves(branch), strict=True)
         for at, (place, sealed, value) in enumerate(values):
             if not isinstance(value, Comment):
                 found[place] = sealed, value, written[len(found)], self.document.number(at)
