@@ -4,7 +4,7 @@ No shell, unless the specification names one. A program is found on PATH by abso
 folder, and sees few variables: those that say where things are, and what the specification or --pass-env adds. What it
 says on stderr is dropped, since that may quote secrets. Nothing that was made stands in an argument or a variable.
 
-Differs from opsops, which passes its whole environment, and lets that win over the specification's.
+Unlike opsops, which passes its whole environment, and lets that win over the specification's.
 Source: vst/opsops 0.0.9, src/Opsops/Render.hs.
 """
 

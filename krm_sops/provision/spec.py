@@ -2,8 +2,8 @@
 
 It is read as opsops reads it: the order of keys does not count, a mapping with a text under `type` is a source.
 
-Differs from opsops: a key that stands twice, more than one document, and an unknown field of a type that opsops does
-not have are errors.
+Unlike in opsops, a key that stands twice, more than one document, and an unknown field of a type that opsops does not
+have are errors.
 Source: vst/opsops 0.0.9, src/Opsops/Spec.hs, Nix.hs.
 """
 
