@@ -190,10 +190,13 @@ def run_function(flags: Flags | None = None, *, items_of: str = "") -> int:
     """
     if _is_terminal(0):
         return write_out(HELP.encode())
+    import gc
+
     from krm_sops.functions import run
     from krm_sops.host import Host
     from krm_sops.limits import FUNCTION
 
+    gc.disable()  # of a large list it would look through all objects again and again: a run ends before it pays
     limits = FUNCTION.changed(flags.limits) if flags else FUNCTION
     limit_time(limits.run_seconds)
     host = Host(set_alarm=limit_time)
