@@ -24,26 +24,26 @@ krm-sops keygen -y [FILE]: print the recipients of the keys in FILE, or on stdin
 
   -o, --output FILE      write there, for its owner only; a file that is there already is never overwritten
       --pq               a post-quantum key (ML-KEM-768 and X25519)
-  -y                     FILE holds age identities, an SSH private key, or SSH public keys, also as ssh-keyscan prints
+  -y, --recipients       FILE holds age identities, an SSH private key, or SSH public keys, also as ssh-keyscan prints
                          them: one recipient a line. Of SSH keys, Ed25519 ones have an age recipient
       --from-ssh FILE    no new key, but the age identity that belongs to this SSH private key (Ed25519)
 
 Example:
   krm-sops keygen -o ~/.config/sops/age/keys.txt
 """
-FLAGS = {"output": VALUE, "pq": SWITCH, "y": SWITCH, "from-ssh": VALUE, "help": SWITCH}
+FLAGS = {"output": VALUE, "pq": SWITCH, "recipients": SWITCH, "from-ssh": VALUE, "help": SWITCH}
 
 
 def main(arguments: list[str]) -> int:
-    given = parse(arguments, FLAGS, {"o": "output", "h": "help"})
+    given = parse(arguments, FLAGS, {"o": "output", "y": "recipients", "h": "help"})
     if given.on("help"):
         return cli.write_out(HELP.encode())
-    if len(given.names) > given.on("y"):
+    if len(given.names) > given.on("recipients"):
         raise UsageError("too many arguments", hint="-y takes one FILE, or stdin; the others take none")
-    if given.on("y") + given.on("pq") + given.given("from-ssh") > 1:
+    if given.on("recipients") + given.on("pq") + given.given("from-ssh") > 1:
         raise UsageError("only one of -y, --pq and --from-ssh")
     output = given.text("output")
-    if given.on("y"):
+    if given.on("recipients"):
         path = given.names[0] if given.names else "-"
         return _give("".join(f"{one}\n" for one in recipients(files.read(path), path)), output)
     if given.given("from-ssh"):
