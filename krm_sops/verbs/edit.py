@@ -282,6 +282,7 @@ def _run(folder: PrivateFolder, argv: list[str]) -> None:
         folder.child = Popen(argv)
     except OSError as error:
         raise _failed(f"{shown(argv[0])}: {error.strerror}") from None
+    os.waitid(os.P_PID, folder.child.pid, os.WEXITED | os.WNOWAIT)  # Popen.wait would not let a signal's handler wait
     status = folder.child.wait()
     folder.child = None
     if status:
