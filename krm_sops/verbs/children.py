@@ -72,8 +72,9 @@ def run(command: str, environment: Mapping[bytes, bytes], folder: PrivateFolder 
         raise KrmSopsError(f"cannot start {_SHELL}: {error.strerror}") from None
     if folder is not None:
         folder.child = child
-    status = child.wait()
-    return status if status >= 0 else _KILLED
+    _, ended = os.waitpid(child.pid, 0)  # not child.wait(), inside which a signal could not wait for it once more
+    child.returncode = os.waitstatus_to_exitcode(ended)
+    return child.returncode if child.returncode >= 0 else _KILLED
 
 
 def replace_process(command: str, environment: Mapping[bytes, bytes]) -> NoReturn:

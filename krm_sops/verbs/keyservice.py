@@ -54,6 +54,7 @@ FLAGS = {
 }
 _ADDRESS = "127.0.0.1:5000"
 _MOST_AT_ONCE = 100
+_IDLE_SECONDS = 3600.0
 _UNKNOWN, _NOT_FOUND, _DENIED, _EXHAUSTED, _UNIMPLEMENTED = 2, 5, 7, 8, 12
 """Statuses of gRPC."""
 
@@ -187,6 +188,7 @@ class _Connection:
         from h2.connection import H2Connection
 
         self._sock = sock
+        self._sock.settimeout(_IDLE_SECONDS)
         self._service = service
         self._http = H2Connection(H2Configuration(client_side=False, header_encoding="utf-8"))
         self._requests: dict[int, tuple[str, bytearray]] = {}
