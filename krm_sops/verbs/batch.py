@@ -7,6 +7,7 @@ in one step. So whenever a run is stopped, every file is the old or the new one.
 from __future__ import annotations
 
 import os
+import signal
 from datetime import UTC, datetime
 from glob import glob
 
@@ -161,14 +162,22 @@ class _Run:
             if outcome.told:
                 cli.write_out(outcome.told.encode())
             if outcome.content is not None:
-                files.write(path, outcome.content)
-                self.done += 1
+                self._write(path, outcome.content)
         except KrmSopsError as error:
             self._fail(path, error)
         else:
             self.counts[outcome.word] = self.counts.get(outcome.word, 0) + 1
-        cli.outcome = f"{self.done} files were written{self.hint('; go on with')}"
         self._show()
+
+    def _write(self, path: str, content: bytes) -> None:
+        """A signal waits until the file is written and counted."""
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, signal.SIGINT, signal.SIGHUP))
+        try:
+            files.write(path, content)
+            self.done += 1
+            cli.outcome = f"{self.done} of {self.total} files were written{self.hint('; go on with')}"
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
     def hint(self, words: str) -> str:
         return f"{words} --older-than {self.since}" if self.renews else ""
