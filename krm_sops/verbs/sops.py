@@ -36,7 +36,8 @@ Usage:
   sops VERB --help              the flags of a verb; without one, those of the verb that does the same
   sops --version
 
-Flags come before FILE. --config, --indent and --mac-only-encrypted may also stand before a verb.
+Flags come before FILE. --config, --indent and --mac-only-encrypted may also stand before a verb. --verbose tells when
+a data key was opened.
 
 Environment: SOPS_AGE_KEY_FILE and the others of sops.
 
@@ -181,7 +182,10 @@ def _without_verb(given: Arguments, words: Sequence[str]) -> int:
         _refuse_missing(path, mode, given)
     flags = _passed(given, [*dict.fromkeys((*_FLAGS_OF_MODES[mode], *_EVERYWHERE))])
     values = _set_arguments(given.text("set")) if mode == "set" else []
-    return _verb(mode, [*flags, "--", path if path != "-" else "./-", *values])
+    status = _verb(mode, [*flags, "--", path if path != "-" else "./-", *values])
+    if given.on("verbose") and not status and mode != "encrypt":
+        cli.say("info: Data key recovered successfully")
+    return status
 
 
 def _refuse_missing(path: str, mode: str, given: Arguments) -> None:

@@ -39,6 +39,7 @@ TABLE = [
     ("-d --indent 2 e.yaml", 0, "", "o"),
     ("--indent 2 decrypt e.yaml", 0, "", "o"),
     ("-d -i e.yaml", 0, "", "of"),
+    ("--verbose -d e.yaml", 0, "Data key recovered successfully", "o"),
     ("-d --output out.yaml e.yaml", 0, "", "of"),
     ("-d -i --output out.yaml e.yaml", 8, "Error: cannot operate on both --output and --in-place", "of"),
     ("decrypt e.yaml --output-type json", 0, "", "o"),
