@@ -85,14 +85,14 @@ class Barriers:
         """Raises InputError, LimitError."""
         self.stages = stages
         self.members = {stage: [item for item in stage.items if is_deployed(item)] for stage in stages}
-        self.made_in = {item.name: stage for stage in stages for item in self.members[stage] if _is_namespace(item)}
+        self.made_in = {name: stage for stage in stages for item in self.members[stage] for name in _makes(item)}
         self.marks: Marks = {}
         self.objects: dict[Stage, Branch] = {}
         last = last_stages(stages)
         for stage in stages:
             before = [self._reference(one) for one in last[stage]]
             for item in self.members[stage]:
-                self._check_namespace(item, stage)
+                self._check_needs(item, stage)
                 wanted = ",".join([*_own_references(item), *before])
                 if wanted:
                     self.marks[item] = {DEPENDS_ON: wanted}
@@ -106,18 +106,21 @@ class Barriers:
     def _namespace(self, stage: Stage) -> str:
         """The barrier's: the StageSet's, unless that is made in a later stage only."""
         wanted = stage.stage_set.namespace or "default"
-        made = self.made_in.get(wanted)
+        made = self.made_in.get((wanted,))
         return "default" if made is not None and made.number > stage.number else wanted
 
     def _reference(self, stage: Stage) -> str:
         return f"/namespaces/{self._namespace(stage)}/ConfigMap/{_barrier_name(stage)}"
 
-    def _check_namespace(self, item: Item, stage: Stage) -> None:
-        made = self.made_in.get(item.namespace)
-        if made is not None and made.number > stage.number:
-            raise InputError(
-                f"{item} is in {stage}, but its namespace is made after that, in {made}", path=("metadata", "namespace")
-            )
+    def _check_needs(self, item: Item, stage: Stage) -> None:
+        """Raises InputError for what the engine would wait for in vain: it lets an object wait for what it needs."""
+        group = item.field("apiVersion").rpartition("/")[0]
+        for what, name in (("namespace", (item.namespace,)), ("definition", (group, item.kind))):
+            made = self.made_in.get(name)
+            if made is not None and made.number > stage.number:
+                raise InputError(
+                    f"{item} is in {stage}, but its {what} is made after that, in {made}", path=("metadata",)
+                )
 
     def _object(self, stage: Stage, before: list[str]) -> Branch:
         references = [reference(item) for item in self.members[stage]] or before
@@ -204,8 +207,14 @@ def _is_builtin(group: str) -> bool:
     return "." not in group or group.endswith(".k8s.io")
 
 
-def _is_namespace(item: Item) -> bool:
-    return item.kind == "Namespace" and item.field("apiVersion") == "v1"
+def _makes(item: Item) -> list[tuple[str, ...]]:
+    """What others need: a namespace, or the kind of a CustomResourceDefinition with its group."""
+    group = item.field("apiVersion").rpartition("/")[0]
+    if (group, item.kind) == ("", "Namespace"):
+        return [(item.name,)]
+    if (group, item.kind) == ("apiextensions.k8s.io", "CustomResourceDefinition"):
+        return [(item.field("spec", "group"), item.field("spec", "names", "kind"))]
+    return []
 
 
 _CLUSTER_KINDS = (

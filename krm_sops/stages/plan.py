@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from krm_sops.errors import ConfigError, InputError, KrmSopsError, shown
 from krm_sops.krm.config import from_kustomize
-from krm_sops.krm.item import LOCAL_CONFIG, ORIGIN
+from krm_sops.krm.item import LOCAL_CONFIG, ORIGIN, PACKAGE_PATH
 from krm_sops.krm.results import Result
 from krm_sops.stages import BARRIER, GROUP_VERSION, KIND, SOURCES, STAGE
 from krm_sops.stages.spec import StageSet, normal
@@ -37,6 +37,7 @@ class Plan:
         self.told_loose: set[Item] = set()
         self.stage_of: dict[Item, Stage] = {}
         self.is_kustomize = from_kustomize(config)
+        self.top = config.annotation(PACKAGE_PATH) if config else ""
         self.sets = self._sets(config)
         if not self.failed:
             self._in_order()
@@ -53,7 +54,7 @@ class Plan:
     def _sets(self, config: Item | None) -> list[StageSet]:
         found: dict[tuple[str, str], StageSet] = {}
         candidates = [item for item in self.items if is_stage_set(item)]
-        if config is not None and not any(item.branch == config.branch or _same(item, config) for item in candidates):
+        if config is not None and not any(_is_same(item, config) for item in candidates):
             candidates.insert(0, config)
         for item in candidates:
             try:
@@ -150,9 +151,15 @@ class Plan:
                 self._leave(item, place)
 
     def _place(self, item: Item) -> str:
-        """The file that an item comes from, from the package's top; "" where it does not say."""
+        """The file that an item comes from, from the package's top; "" where it does not say.
+
+        kpt counts from the package that the item is in, which may be one below the one that is rendered.
+        """
         if item.file:
-            return normal(item.file)
+            package = item.annotation(PACKAGE_PATH)
+            if not self.top or package in ("", self.top):
+                return normal(item.file)
+            return normal(package[len(self.top) :] + "/" + item.file) if package.startswith(f"{self.top}/") else ""
         origin = item.annotation(ORIGIN)
         fields = dict(line.partition(": ")[::2] for line in origin.split("\n") if line[:1] not in (" ", ""))
         if "repo" in fields:
@@ -222,8 +229,13 @@ def is_generated(item: Item) -> bool:
     return group == "kustomize.toolkit.fluxcd.io" and item.kind == "Kustomization" and bool(item.annotation(STAGE))
 
 
-def _same(one: Item, other: Item) -> bool:
-    return (one.namespace, one.name, one.file) == (other.namespace, other.name, other.file)
+def _is_same(item: Item, config: Item) -> bool:
+    """Whether the item is the config's own file, or as good as that where the config does not say its file."""
+    if (item.namespace, item.name) != (config.namespace, config.name):
+        return False
+    if item.annotation(PACKAGE_PATH) == config.annotation(PACKAGE_PATH) and item.file == config.file:
+        return True
+    return not config.file and item.branch.get("spec") == config.branch.get("spec")
 
 
 def _is_tooling(item: Item) -> bool:

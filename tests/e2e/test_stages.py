@@ -190,6 +190,18 @@ def test_a_source_with_a_kustomization_is_built_under_the_stages_keys(clients, t
     assert "built" in plan.stdout
 
 
+def test_a_source_may_be_a_package_of_its_own_which_is_rendered_before(clients, tmp_path):
+    clients.need("kpt")
+    package = kpt_package("stages-secrets-first", tmp_path)
+    inner = yaml.safe_load((package / "Kptfile").read_text())
+    inner["pipeline"]["mutators"] = [{"exec": "sed s/registry.example/registry.internal/"}]
+    (package / "payments-app" / "Kptfile").write_text(yaml.safe_dump(inner))
+    done = clients.run("kpt", "fn", "render", package, "--allow-exec", "-o", "unwrap")
+    assert done.returncode == 0, done.stderr
+    assert staged(objects(done.stdout)) == ORDERS["stages-secrets-first"]
+    assert "registry.internal/payments" in done.stdout
+
+
 def test_flux_emission_leaves_the_package_encrypted_and_can_be_rendered_in_place(clients, tmp_path):
     package = kpt_package("stages-secrets-first", tmp_path, ("emit: kpt", "emit: flux"))
     clients.need("kpt")

@@ -54,6 +54,13 @@ def test_items_in_no_stage_come_first_in_their_order_and_are_told():
     assert all(STAGE not in item["metadata"]["annotations"] for item in done.items[:4])
 
 
+def test_a_config_that_does_not_say_its_file_is_the_stageset_of_the_package():
+    given = package(APP, DB, KEY)
+    done = Outcome(*given, config=stage_set("secrets", "app"))
+    assert (done.errors(), done.names()) == ([], ["sops-keys", "db", "app"])
+    assert "is there twice" in Outcome(*given, config=stage_set("app")).errors()[0]
+
+
 def test_a_package_without_anything_to_decrypt_is_ordered_as_well():
     done = Outcome(*package(APP, at("secrets/c.yaml", config_map("c")), decryption=None))
     assert done.names() == ["c", "app"]
@@ -68,6 +75,22 @@ def test_sources_stand_beside_the_stageset_or_where_its_annotation_says():
     )
     done = Outcome(named, at("out/rendered/a.yaml", config_map("app")), at("s/db.yaml", secret()), KEY)
     assert done.names() == ["sops-keys", "db", "app"]
+
+
+def test_items_of_a_package_below_count_from_there():
+    """As kpt says it: paths from their own packages, and where those are."""
+    package_path = "internal.config.kubernetes.io/package-path"
+    top, inner = {package_path: "/p"}, {package_path: "/p/app"}
+    config = at("stageset.yaml", stage_set("secrets", "app", decryption=None), **top)
+    done = Outcome(
+        config,
+        at("rendered.yaml", config_map("a"), **inner),
+        at("secrets/x.yaml", config_map("b"), **inner),
+        at("secrets/x.yaml", config_map("c"), **top),
+        at("secrets/x.yaml", config_map("d"), **{package_path: "/q"}),
+    )
+    assert done.errors() == []
+    assert [done.note(name, STAGE) for name in "abcd"] == ["app", "app", "secrets", None]
 
 
 def test_the_path_of_a_stage_is_below_its_source():
@@ -197,6 +220,10 @@ def test_a_barrier_stands_in_a_namespace_that_is_there_by_then():
     assert done.item("krm-sops-stage-shop-app")["metadata"]["namespace"] == "shop"
     done = Outcome(*package(at("app/n.yaml", namespace), DB, KEY, emit="kpt"))
     assert "its namespace is made after that" in done.errors()[0]
+    crd["spec"] = {"group": "example.com", "names": {"kind": "Backup"}}
+    backup = {"apiVersion": "example.com/v1", "kind": "Backup", "metadata": {"name": "b", "namespace": "shop"}}
+    done = Outcome(*package(at("app/c.yaml", crd), at("secrets/b.yaml", backup), emit="kpt", decryption=None))
+    assert "its definition is made after that" in done.errors()[0]
 
 
 def test_flux_gets_a_kustomization_for_each_stage_and_items_stay_encrypted():
