@@ -187,9 +187,9 @@ class _Generations:
 
     def _file(self, folder: int, name: str, content: bytes) -> None:
         with open(os.open(name, _NEW, 0, dir_fd=folder), "wb") as file:
+            os.fchmod(file.fileno(), self.access.mode)  # first, while it is ours to do without a capability
             if (self.access.owner, self.access.group) != (-1, -1):
                 os.fchown(file.fileno(), self.access.owner, self.access.group)
-            os.fchmod(file.fileno(), self.access.mode)
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
