@@ -7,7 +7,7 @@ says which file an item is from, equal blocks in the order of the stream will do
 from __future__ import annotations
 
 from krm_sops.errors import MacMismatch
-from krm_sops.krm.item import INDEX, ORIGIN
+from krm_sops.krm.item import INDEX, ORIGIN, PACKAGE_PATH
 from krm_sops.tree import Branch
 
 TYPE_CHECKING = False
@@ -89,9 +89,12 @@ def _by_file(items: list[Item]) -> list[Group]:
 
 
 def _file(item: Item) -> tuple[str, bool]:
-    """Whatever is the same for all items of a file; whether their indices count in there."""
+    """Whatever is the same for all items of a file; whether their indices count in there.
+
+    kpt's paths are relative to the (sub)package that a file is in.
+    """
     if item.file and (item.at or item.annotation(INDEX) or item.annotation("config.kubernetes.io/index")):
-        return item.file, True
+        return f"{item.annotation(PACKAGE_PATH)}/{item.file}", True
     return item.annotation(ORIGIN), False
 
 
