@@ -317,8 +317,9 @@ def _check_mac(documents: list[Document], opening: Opening, *, strict: bool) -> 
             return
         if len(documents) > 1:
             error = MacMismatch(f"{error} ({len(documents)} documents of the file share this MAC)", hint=SHARED)
-        if strict or options.mac == "strict" or (options.mac == "auto" and not options.kustomize):
-            if options.kustomize and not first.metadata.mac_only_encrypted:
+        is_changed = options.kustomize and opening.proofs().may_be_changed(first.item, first.metadata, first.data_key)
+        if strict or options.mac == "strict" or (options.mac == "auto" and not is_changed):
+            if is_changed and not first.metadata.mac_only_encrypted:
                 error.hint = _VERIFIABLE
             raise error from None
         if opened.mistyped is not None:

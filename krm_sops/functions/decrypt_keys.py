@@ -49,7 +49,8 @@ class Keys:
         if self._proofs is None:
             from krm_sops.functions.proofs import Proofs
 
-            self._proofs = Proofs(self.host, self.policy, self.limits, self.given.originals)
+            given = self.given
+            self._proofs = Proofs(self.host, self.policy, self.limits, given.originals, has_files=given.config is None)
         return self._proofs
 
     def refused(self) -> list[PolicyError]:

@@ -79,6 +79,12 @@ class Origins:
                     return Origin(path, differences)
         return None
 
+    def has_intact(self, item: Item, metadata: Metadata, data_key: DataKey) -> bool:
+        """Whether the item's file is there and verifies, whatever was made of the item since."""
+        wanted = _unordered(item.branch.get("sops"))
+        found = (self._groups(path, metadata.mac).get(wanted) for path in self._candidates(item) if metadata.mac)
+        return any(group.verified(metadata, data_key) for group in found if group)
+
     def _candidates(self, item: Item) -> Iterator[str]:
         """Paths from the root at which the file may be.
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from krm_sops.host import Host
     from krm_sops.krm.item import Item
     from krm_sops.limits import Limits
+    from krm_sops.metadata import Metadata
     from krm_sops.policy import Policy
 
 _MOST_NAMED = 100
@@ -28,10 +29,20 @@ _MOST_NAMED = 100
 class Proofs:
     """For one run: its files are read once, and all of its documents share a bound."""
 
-    def __init__(self, host: Host, policy: Policy, limits: Limits, originals: Mapping[str, bytes]) -> None:
-        """originals: the items' files, where they are at hand, by their paths from the root."""
+    def __init__(
+        self, host: Host, policy: Policy, limits: Limits, originals: Mapping[str, bytes], *, has_files: bool = False
+    ) -> None:
+        """originals: the items' files, where they are at hand, by their paths from the root.  has_files: all are."""
         self.budget = reordering.Budget()
+        self.has_files = has_files
         self.origins = Originals(originals, limits) if originals else _origins(host, policy, limits)
+
+    def may_be_changed(self, item: Item, metadata: Metadata, data_key: DataKey) -> bool:
+        """Whether a MAC may not verify because of kustomize; not where the item's file should be at hand and is wrong.
+
+        Without this, a document that was altered would pass for one that a build has sorted (S6).
+        """
+        return not self.has_files or (self.origins is not None and self.origins.has_intact(item, metadata, data_key))
 
     def by_origin(
         self, items: Sequence[Item], opened: Sequence[Opened], document: EncryptedDocument, data_key: DataKey

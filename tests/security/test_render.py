@@ -508,3 +508,49 @@ def test_an_error_is_the_same_masked_or_not(repository: Repository):
     document["stringData"]["user"] = document["stringData"]["password"]
     repository.write({"a.yaml": made.yaml(document)})
     assert repository.render("--mask", "a.yaml").stderr == repository.render("a.yaml").stderr != ""
+
+
+# S6: what a build has sorted
+
+
+ALTERED = {
+    "the MAC removed": lambda document: document["sops"].pop("mac"),
+    "an empty MAC": lambda document: document["sops"].update(mac=""),
+    "a plain value changed": lambda document: document.update(type="example.com/x"),
+    "an encrypted value removed": lambda document: document["stringData"].pop("user"),
+}
+
+
+@pytest.mark.parametrize("case", ALTERED)
+def test_an_altered_document_does_not_pass_for_one_that_a_build_has_sorted(repository: Repository, case: str):
+    """S6: its file is at hand and does not verify; also where kustomize has its share in the item, or in the block."""
+    document = made.encrypted({**made.PLAIN, "type": "Opaque"})
+    repository.write({"a/kustomization.yaml": "resources: [a.yaml]\nnamePrefix: p-\n", "a/a.yaml": made.yaml(document)})
+    assert repository.render("--strict", "a").returncode == 0
+    patch = "patches: [{target: {kind: Secret}, patch: '- {op: add, path: /immutable, value: true}'}]\n"
+    repository.write({"b/kustomization.yaml": f"resources: [../a]\n{patch}"})
+    assert "its MAC cannot be verified here" in repository.render("b").stderr
+    ALTERED[case](document)
+    repository.write({"a/a.yaml": made.yaml(document)})
+    for path in ("a", "b"):
+        done = repository.render(path)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert "MAC" in done.stderr
+
+
+def test_a_document_without_a_file_of_its_own_must_verify_as_it_stands(repository: Repository):
+    """S6: one that was written into a kustomization as a patch."""
+    document = made.encrypted({**made.PLAIN, "type": "Opaque"})
+    document["type"] = "example.com/x"
+    patch = made.yaml(document).replace("\n", "\n    ")
+    empty = "apiVersion: v1\nkind: Secret\nmetadata: {name: db, namespace: NAMESPACE}\n"
+    namespace = made.PLAIN["metadata"].get("namespace", "")
+    repository.write(
+        {
+            "kustomization.yaml": f"resources: [a.yaml]\npatches:\n- patch: |\n    {patch}\n",
+            "a.yaml": empty.replace(", namespace: NAMESPACE", f", namespace: {namespace}" if namespace else ""),
+        }
+    )
+    done = repository.render(".")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "MAC mismatch" in done.stderr
