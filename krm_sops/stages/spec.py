@@ -89,8 +89,12 @@ class StageSet:
         self.label = "/".join(shown(part, 80) for part in (self.namespace, self.name) if part)
         self.results: list[Result] = []
         self._told: set[str] = set()
-        if not self.name:
-            raise ConfigError("a StageSet needs metadata.name", path=("metadata", "name"))
+        for field, text in (("name", self.name), ("namespace", self.namespace or "default")):
+            if not text or text.strip(_NAME + ".") or text[0] in "-.":  # it becomes part of names, also of folders
+                raise ConfigError(
+                    f"metadata.{field} is {shown(text, 60)!r}; lower case letters, digits, dots and dashes are allowed",
+                    path=("metadata", field),
+                )
         self.emit = item.annotation(EMIT)
         if self.emit and self.emit not in EMISSIONS:
             raise ConfigError(

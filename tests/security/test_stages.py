@@ -129,6 +129,15 @@ def kustomize(tmp_path):
     return Host(env={"PATH": f"{tmp_path}:/usr/bin:/bin"}, files={}, commands=("kustomize",)), tmp_path / "seen"
 
 
+@pytest.mark.parametrize(("allowed", "status"), [("[kustomize]", 0), ("[gpg]", 1), ("[]", 1)])
+def test_the_policy_says_whether_kustomize_may_be_started(kustomize, allowed, status):
+    """S1."""
+    policy = {"/etc/krm-sops/policy.yaml": f"executables: {allowed}\n".encode()}
+    for commands in (False, ("kustomize",)):  # of a function, of the verb
+        host = Host(env=kustomize[0].env, files=policy, commands=commands)
+        assert patched(at("app/db.yaml", secret()), host=host).status == status
+
+
 def test_kustomize_applies_patches_and_sees_no_secret(kustomize):
     host, seen = kustomize
     plain = config_map("plain")
@@ -184,6 +193,25 @@ def test_a_patch_may_take_an_item_away(kustomize):
     )
     assert done.errors() == []
     assert done.names() == ["sops-keys", "b"]
+
+
+HOSTILE = '</text><script>alert(1)</script>"]; click s0 "javascript:x"\n\x1b[31m\u202e'
+
+
+@pytest.mark.parametrize("form", sorted(stages.FORMATS))
+def test_names_cannot_leave_their_place_in_a_picture(form, tmp_path, capfdbinary):
+    """S33."""
+    (tmp_path / "app").mkdir()
+    (tmp_path / "app" / "x.yaml").write_text(made.yaml({**config_map(HOSTILE), "kind": HOSTILE}))
+    source = {"kind": HOSTILE, "name": "app"}
+    whole = stage_set({"name": "app", "sourceRef": source}, decryption=None)
+    (tmp_path / "s.yaml").write_text(made.yaml(whole))
+    assert stages.main(["plan", "--format", form, str(tmp_path)]) == 0
+    out = capfdbinary.readouterr().out.decode()
+    assert not any(text in out for text in ("\x1b", "\u202e"))
+    if form in ("svg", "mermaid"):
+        assert "<script" not in out
+        assert '"]; click' not in out
 
 
 # An earlier revision

@@ -293,6 +293,11 @@ TWO_STAGES = [
     {"name": "two", "sourceRef": {"name": "app"}, "path": "in"},
 ]
 REFUSED = {
+    "a name that is no name": (
+        [at("s.yaml", stage_set("app", name="../../x")), APP],
+        "metadata.name is '../../x'",
+        "metadata.name",
+    ),
     "no stages": ([at("s.yaml", stage_set())], "s.yaml: StageSet/shop/shop: spec.stages must be", "spec.stages"),
     "a stage without a name": (
         [at("s.yaml", stage_set({"sourceRef": {"name": "app"}}))],
