@@ -99,6 +99,8 @@ As a function, the functionConfig is one of
                                 spec: files, secretFrom, configMapFrom, and of the above what is not about items
   viaduct.ai/v1 ksops, goabout.com/v1beta1 SopsSecretGenerator
                                 as these tools take them
+  krm-sops.dev/v1alpha1 SopsTemplate
+                                spec: secrets, templates, items, allowConfigMap, checksum, and as for SopsGenerator
   krm-sops.dev/v1alpha1 SopsCheck
                                 spec: expect (encrypted or decrypted), allowDisabled; no item changes
   stages.metio.wtf/v1 StageSet  items in the order of its stages, decrypted by its spec.decryption

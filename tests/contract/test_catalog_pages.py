@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from krm_sops.cli import HELP
-from krm_sops.functions import check, decrypt, generate_plan, run
+from krm_sops.functions import check, decrypt, generate_plan, run, template_plan
 from krm_sops.host import Host
 from krm_sops.limits import FUNCTION
 from krm_sops.stages import spec
@@ -30,6 +30,7 @@ FIELDS = {
     "sops-decrypt": decrypt._SPEC,
     "sops-check": check.SPEC,
     "sops-generator": generate_plan.SPEC,
+    "sops-template": template_plan.SPEC,
     "stageset": (*spec.SPEC, *spec.CONTROLLERS),
 }
 """By the folder of the function: the fields of its config's spec."""
@@ -131,4 +132,15 @@ def test_every_config_of_a_generator_on_a_page_generates(monkeypatch):
         output, results, status = run(stream(config), Host(env={"SOPS_AGE_KEY": KEY}), FUNCTION)
         assert (status, [result.line() for result in results]) == (0, [])
         assert [item["metadata"]["name"] for item in yaml.safe_load(output)["items"]] == ["database", "settings"]
+    assert len(found) == 2
+
+
+def test_every_config_of_a_template_on_a_page_renders(monkeypatch):
+    monkeypatch.chdir(EXAMPLES / "kustomize-template")
+    found = configs(ROOT / "functions" / "sops-template" / "README.md", "SopsTemplate")
+    found += configs(ROOT / "docs" / "templates.md", "SopsTemplate")
+    for config in found:
+        output, results, status = run(stream(config), Host(env={"SOPS_AGE_KEY": KEY}), FUNCTION)
+        assert (status, [result.line() for result in results]) == (0, [])
+        assert [item["metadata"]["name"] for item in yaml.safe_load(output)["items"]] == ["shop-config"]
     assert len(found) == 2
