@@ -260,14 +260,14 @@ def test_the_help_of_a_verb_names_its_flags(verb):
 @each_page
 def test_flags_behind_krm_sops_exist(page):
     text = "\n".join([*re.findall("`([^`\n]+)`", page.read_text()), *blocks(page, "sh")])
-    for verb, rest in re.findall(r"^.*\bkrm-sops ([a-z]+)((?: [^\n|;<>]*)?)", text, re.MULTILINE):
+    for verb, rest in re.findall(r"^.*\bkrm-sops ([a-z-]+)((?: [^\n|;<>]*)?)", text, re.MULTILINE):
         if verb in VERBS:
             assert set(re.findall(r"(?<=\s)--([a-z-]+)", rest)) <= flags_of(verb)
 
 
 def test_verbs_that_pages_name_exist():
     for page in PAGES:
-        for verb in re.findall(r"`krm-sops ([a-z]+)", page.read_text()):
+        for verb in re.findall(r"`krm-sops ([a-z][a-z-]*)", page.read_text()):
             assert verb in VERBS, f"{page.name}: {verb}"
 
 
