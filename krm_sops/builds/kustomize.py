@@ -73,7 +73,6 @@ class Build:
         if program is None:
             raise ConfigError("neither kustomize nor kubectl is on PATH", hint=_NO_PROGRAM)
         output, message, mirror = self._built(program, folder)
-        self.originals = mirror.originals
         if output is not None:
             return output
         if any(result.is_error for result in self.results):
@@ -103,6 +102,7 @@ class Build:
                     f"{shown(folder)} is a component, which is built only where a kustomization lists it",
                     hint="name it in .krmignore if it is one of a folder's",
                 )
+            self.originals = mirror.originals
             if mirror.inputs:
                 self._decrypt(mirror)
             argv = self._command(program, f"{private.path}/{SOURCE}/{folder}", plugins, mirror)
@@ -205,7 +205,8 @@ class Build:
         before = os.open(".", os.O_RDONLY | os.O_DIRECTORY)
         try:
             os.chdir(os.path.join(self.root, inner))
-            output, results, status = run_function(resources, Host(env=self.host.env), self.limits, self.flags)
+            host = Host(env=self.host.env)
+            output, results, status = run_function(resources, host, self.limits, self.flags, originals=self.originals)
         except (KrmSopsError, OSError) as error:
             known = error if isinstance(error, KrmSopsError) else KrmSopsError(f"{shown(inner)}: {error.strerror}")
             self.results.append(Result.of(known))

@@ -113,12 +113,18 @@ def group_version(kind: str) -> str:
 
 
 def run(
-    raw: bytes, host: Host, limits: Limits, flags: Flags | None = None, items_of: str = ""
+    raw: bytes,
+    host: Host,
+    limits: Limits,
+    flags: Flags | None = None,
+    items_of: str = "",
+    originals: Mapping[str, bytes] | None = None,
 ) -> tuple[bytes, list[Result], int]:
     """The whole program: ResourceList bytes in; ResourceList bytes, what to say, and the exit status out.
 
     limits: the defaults, for what is read before the policy is.  items_of: a kind of generators of which every item is
-    a config, where there is no functionConfig.
+    a config, where there is no functionConfig.  originals: the files that a build made the items of, where they are at
+    hand, by their paths from the root.
     Fails closed: on an error all items leave exactly as they came, those that bear keys left out.
     Raises ResourceListError, LimitError, PolicyError where there is no list to answer in.
     """
@@ -127,6 +133,7 @@ def run(
     while True:
         try:
             given = ResourceList(raw, policy.limits if policy else limits, exact=exact)
+            given.originals = originals or {}
             if not exact and given.config is not None and given.config.kind in _OF_ALL_ITEMS:
                 raise NotPlainError
             if policy is None and (is_needed or given.encrypted()):

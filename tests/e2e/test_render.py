@@ -352,6 +352,25 @@ def test_generators_run_inside(built, config):
     assert found["db"]["metadata"]["namespace"] == "eu"
 
 
+def test_transformers_inside_know_the_files_too(built):
+    """Strictly verified without originAnnotations: kustomize has sorted the items, their files are at hand."""
+    custom = {"apiVersion": "x.example/v1", "kind": "X", "metadata": {"name": "x"}, "spec": {"z": "one", "a": "two"}}
+    config = "apiVersion: krm-sops.dev/v1alpha1\nkind: SopsDecrypt\nmetadata: {name: d}\n"
+    built.write(
+        {
+            "app/kustomization.yaml": "resources: [s.yaml, x.yaml]\ntransformers: [d.yaml]\nnamespace: eu\n",
+            "app/s.yaml": SECRET,
+            "app/x.yaml": made.yaml(made.encrypted(custom)),
+            "app/d.yaml": config,
+        }
+    )
+    found = built.objects("--strict", "--mac", "strict", "app")
+    assert found["db"]["stringData"] == made.PLAIN["stringData"]
+    assert found["x"]["spec"] == custom["spec"]
+    built.write({"app/x.yaml": made.yaml(made.encrypted(custom)).replace('name: "x"', 'name: "y"')})
+    assert built.render("--mac", "strict", "app").returncode == 1
+
+
 def test_a_function_that_fails_says_why(built):
     built.write(
         {
