@@ -24,10 +24,8 @@ _KEY_TYPES = [KEY_TYPES[section] for section in KEY_TYPES]
 
 
 def _key_help() -> str:
-    from textwrap import fill
-
-    names = ", ".join(f"--{key_type.flag}" for key_type in reversed(_KEY_TYPES))
-    return fill(f"{names} KEY", 115, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False)
+    flags = [(f"  --{key_type.flag} KEY", key_type.flag_help) for key_type in reversed(_KEY_TYPES)]
+    return "\n".join(f"{flag:25}{text}" for flag, text in flags)
 
 
 HELP = f"""\
@@ -39,8 +37,8 @@ The result goes to stdout.
   -i, --in-place         write the result back to it
   --shamir-secret-sharing-threshold N
                          how many key groups open the file; default: as many as before, or all
+  Keys of the new group, each repeatable:
 {_key_help()}
-                         a key of the new group; repeatable
   --aws-profile NAME     the profile of AWS for the keys of --kms
   --encryption-context C their encryption context: name:value,name:value
   --output-type FORMAT   the format of the result; default: that of the file
@@ -70,7 +68,7 @@ def main(arguments: list[str]) -> int:
         return _add(parse(arguments[1:], _ADD_FLAGS, _ALIASES))
     if verb == "delete":
         return _delete(parse(arguments[1:], _FLAGS, _ALIASES))
-    if not arguments or parse(arguments, _FLAGS, _ALIASES).on("help"):
+    if not arguments or parse(arguments, _ADD_FLAGS, _ALIASES).on("help"):
         return cli.write_out(HELP.encode())
     raise UsageError(f"unknown verb {shown(verb, 60)!r}", hint="groups add, or groups delete")
 

@@ -29,10 +29,12 @@ _KEY_TYPES = [KEY_TYPES[section] for section in KEY_TYPES]
 
 
 def _key_help() -> str:
-    from textwrap import fill
-
-    names = ", ".join(f"--add-{key_type.flag}" for key_type in reversed(_KEY_TYPES))
-    return fill(f"{names} LIST", 115, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False)
+    lines = []
+    for key_type in reversed(_KEY_TYPES):
+        for verb, text in (("add", f"also for {key_type.flag_help}"), ("rm", "no longer for these")):
+            flag = f"  --{verb}-{key_type.flag} LIST"
+            lines.append(f"{flag:25}{text}" if len(flag) < 25 else f"{flag}\n{'':25}{text}")
+    return "\n".join(lines)
 
 
 HELP = f"""\
@@ -43,7 +45,6 @@ krm-sops rotate -i PATH...: the same for many files, of which folders are search
   --output FILE          write the result there
   --filename-override F  take the format from this name
 {_key_help()}
-                         also for these keys. --rm-age LIST and so on: no longer for these
   --aws-profile NAME     the profile of AWS for the keys of --add-kms
   --encryption-context C their encryption context: name:value,name:value
 {batch.HELP}{change.HELP}
