@@ -33,7 +33,8 @@ the new ones. A value whose key cannot be a file name, or is another one's in an
   --template NAME=FILE   write the template FILE with its placeholders filled to D/rendered/NAME; repeatable
   --whole                each FILE whole, decrypted, as D/NAME
   --mode MODE            of the files, octal. Default: 0400
-  --owner USER           of the files, by name or number; --group GROUP likewise. Default: whoever runs this
+  --owner USER           of the files, by name or number. Default: whoever runs this
+  --group GROUP          the same
   --keep-generations N   how many folders stay in D.d; 0: all. Default: 1
   --tmpfs-only           refuse to write to anything but memory
 {OPENED_HELP}{KEY_HELP}{keys.SERVICE_HELP}
