@@ -45,6 +45,9 @@ class Outcome:
 
 
 def is_many(given: Arguments) -> bool:
+    """--older-than goes with many, so it makes one of them many, too."""
+    if given.given("older-than"):
+        return True
     return len(given.names) > 1 or any(os.path.isdir(name) or _is_pattern(name) for name in given.names)
 
 

@@ -300,7 +300,9 @@ def test_one_bad_file_does_not_stop_the_others(tree: Path) -> None:
     assert since is not None
     again = run(tree, "rotate", "-i", "x", "--older-than", since[1])
     assert "2 encrypted since" in again.stderr
+    assert "1 encrypted since" in run(tree, "rotate", "-i", "a.yaml", "--older-than", since[1]).stderr
     assert run(tree, "rotate", "-i", "x", "--older-than", "yesterday").returncode == 1
+    assert run(tree, "updatekeys", "-y", "x", "--older-than", since[1]).returncode == 1
 
 
 def test_updatekeys_brings_what_is_not_in_step_in_step(tree: Path) -> None:
