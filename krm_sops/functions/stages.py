@@ -12,7 +12,7 @@ from krm_sops.functions.decrypt import InPlaceError, Options, run_with
 from krm_sops.krm.config import from_kustomize
 from krm_sops.krm.item import LOCAL_CONFIG
 from krm_sops.krm.results import Result
-from krm_sops.stages import ALLOW_PLAINTEXT, STAGE
+from krm_sops.stages import ALLOW_PLAINTEXT, KIND, STAGE
 from krm_sops.stages.objects import with_annotations
 from krm_sops.stages.plan import Plan, is_generated, is_stage_set
 
@@ -103,7 +103,8 @@ class Rendering:
 
     def run(self) -> Answer:
         """Raises FunctionError, PolicyNeeded."""
-        referred = [item for one in self.plan.sets for item in self._secrets(one.secret_ref)]
+        names = {item.field("spec", "decryption", "secretRef", "name") for item in self.given.of_kind(KIND)}
+        referred = [item for name in sorted(names) for item in self._secrets(name)]
         if not self.plan.failed:
             for stage_set in self.plan.sets:
                 self._decrypt(stage_set)

@@ -82,9 +82,10 @@ def test_no_key_leaves_on_a_failure_whatever_fails(broken):
     """S11."""
     whole = stage_set("app")
     whole["spec"].update(broken)
+    whole["spec"]["decryption"]["secretRef"]["name"] = "other-keys"
     good = at("t.yaml", stage_set("app", name="other", namespace="team"))
-    items = [at("s.yaml", whole), good, at("app/db.yaml", secret())]
-    done = Outcome(*items, at("key.yaml", key_secret()), at("key2.yaml", key_secret("team", made.OTHER_IDENTITY)))
+    items = [good, at("s.yaml", whole), at("app/db.yaml", secret()), at("key.yaml", key_secret(name="other-keys"))]
+    done = Outcome(*items, at("key2.yaml", key_secret("team", made.OTHER_IDENTITY)))
     assert done.status == 1
     assert made.IDENTITY not in done.text
     assert made.OTHER_IDENTITY not in done.text
