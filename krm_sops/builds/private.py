@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import _signal as signal  # `signal` itself costs an import of enum
 import os
-import signal
 
 from krm_sops.errors import KrmSopsError, shown
 

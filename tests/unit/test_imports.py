@@ -108,6 +108,18 @@ def test_with_a_functionconfig_but_nothing_to_decrypt_no_cryptography_is_touched
     assert not [name for name in modules if name.partition(".")[0] in ("cryptography", "re2", "_cffi_backend")]
 
 
+@pytest.mark.parametrize("verb", ["decrypt", "render"])
+def test_a_verb_that_decrypts_a_file_starts_without_the_slow_modules(verb, tmp_path):
+    file, key = tmp_path / "secret.yaml", tmp_path / "key"
+    file.write_text(made.yaml(made.encrypted()))
+    key.write_text(made.IDENTITY)
+    argv = ["krm-sops", verb, "--key-file", str(key), str(file)]
+    done = started(FUNCTION.replace('["krm-sops"]', repr(argv)))
+    assert done.returncode == 0, done.stderr
+    assert "plain-of-password" in done.stdout
+    assert set(done.stderr.split()).isdisjoint(SLOW)
+
+
 @pytest.mark.parametrize(
     ("hidden", "taken"),
     [
