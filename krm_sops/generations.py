@@ -80,13 +80,9 @@ def replace(target: str, tree: Tree, access: Access, *, keep: int = 1, tmpfs_onl
     keep: how many generations stay; 0 for all of them.  tmpfs_only: on nothing but a file system in memory.
     Raises ConfigError, PolicyError, KrmSopsError; then `target` shows what it did before.
     """
-    import _signal as signals
-
     folder, name = os.path.split(os.path.normpath(target))
     if name in ("", ".", ".."):
         raise ConfigError(f"{shown(target)} cannot be the name of a link")
-    endings = (signals.SIGTERM, signals.SIGINT, signals.SIGHUP, signals.SIGALRM)
-    mask = signals.pthread_sigmask(signals.SIG_BLOCK, endings)  # they wait until it is done, or undone
     try:
         parent = os.open(folder or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
@@ -95,8 +91,6 @@ def replace(target: str, tree: Tree, access: Access, *, keep: int = 1, tmpfs_onl
             os.close(parent)
     except OSError as error:
         raise KrmSopsError(f"cannot replace {shown(target)}: {error.strerror}") from None
-    finally:
-        signals.pthread_sigmask(signals.SIG_SETMASK, mask)
 
 
 class _Generations:
@@ -108,7 +102,7 @@ class _Generations:
         self.access = access
 
     def replace(self, tree: Tree, keep: int, *, tmpfs_only: bool) -> int:
-        current = self._current()
+        self._current()
         try:
             os.mkdir(f"{self.name}.d", 0o700, dir_fd=self.parent)
         except FileExistsError:
@@ -116,25 +110,34 @@ class _Generations:
         store = os.open(f"{self.name}.d", _FOLDER, dir_fd=self.parent)
         try:
             self._check(store, tmpfs_only=tmpfs_only)
+            import _signal as signals
             import fcntl
 
             fcntl.flock(store, fcntl.LOCK_EX)
-            _remove(store, _INCOMING)
-            number = max([current, *_numbers(store)]) + 1
-            try:
-                self._write(store, tree)
-                os.rename(_INCOMING, str(number), src_dir_fd=store, dst_dir_fd=store)
-                os.fsync(store)
-            except BaseException:
-                _remove(store, _INCOMING)
-                raise
-            self._switch(number)
-            for old in _numbers(store):
-                if keep and old <= number - keep:
-                    _remove(store, str(old))
-            return number
+            mask = signals.pthread_sigmask(signals.SIG_BLOCK, (signals.SIGTERM, signals.SIGINT, signals.SIGHUP))
+            try:  # signals wait until it is done, or undone
+                return self._next(store, tree, keep)
+            finally:
+                signals.pthread_sigmask(signals.SIG_SETMASK, mask)
         finally:
             os.close(store)
+
+    def _next(self, store: int, tree: Tree, keep: int) -> int:
+        """store: the open folder of the generations, which is ours alone."""
+        _remove(store, _INCOMING)
+        number = max([self._current(), *_numbers(store)]) + 1
+        try:
+            self._write(store, tree)
+            os.rename(_INCOMING, str(number), src_dir_fd=store, dst_dir_fd=store)
+            os.fsync(store)
+        except BaseException:
+            _remove(store, _INCOMING)
+            raise
+        self._switch(number)
+        for old in _numbers(store):
+            if keep and old <= number - keep:
+                _remove(store, str(old))
+        return number
 
     def _current(self) -> int:
         """The number of the generation that the link shows; 0 for none. Raises ConfigError for anything else there."""

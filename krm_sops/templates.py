@@ -13,7 +13,8 @@ from __future__ import annotations
 
 from binascii import b2a_base64
 
-from krm_sops.errors import ConfigError, InputError, shown
+from krm_sops.errors import ConfigError, InputError, LimitError, shown
+from krm_sops.limits import SOPS_VERBS
 from krm_sops.primitives import sha256
 from krm_sops.tree import Branch, Comment, Entry, Timestamp, from_bytes, to_bytes
 from krm_sops.values import to_text
@@ -115,11 +116,13 @@ class Source:
 
 class Filling:
     """One document that placeholders are resolved in.  sources: those that it took values of.  mask: what every value
-    is, if anything.  scalars: how many of its scalars held placeholders."""
+    is, if anything.  scalars: how many of its scalars held placeholders.  left: characters that may still be put in.
+    """
 
-    def __init__(self, sources: Sequence[Source], mask: str = "") -> None:
-        """Raises ConfigError where two values have one name."""
+    def __init__(self, sources: Sequence[Source], mask: str = "", most: int = SOPS_VERBS.document_bytes) -> None:
+        """most: characters of all values together. Raises ConfigError where two values have one name."""
         self.mask = mask
+        self.most = self.left = most
         self.sources: list[Source] = []
         self.scalars = 0
         self._by_name: dict[str, Source] = {}
@@ -181,7 +184,13 @@ class Filling:
             )
         if self.mask:
             return self.mask
-        return _formed(name, source.values[name], form, path) if form else source.values[name]
+        value = _formed(name, source.values[name], form, path) if form else source.values[name]
+        self.left -= len(value) if isinstance(value, str) else 0
+        if self.left < 0:
+            raise LimitError(
+                f"more than {self.most} characters in the places of placeholders (the limit document_bytes)"
+            )
+        return value
 
     def _named(self, digest: str, path: Sequence[str]) -> str:
         if not self._by_digest:

@@ -189,7 +189,7 @@ class _Work:
     # Objects
 
     def _object(self, made: Made, sources: list[Source]) -> Branch:
-        filling = Filling(sources, MASK if self.mask else "")
+        filling = Filling(sources, MASK if self.mask else "", self.given.limits.document_bytes)
         values: dict[str, str] = {}
         for key, text in made.texts.items():
             values[key] = self._text(made, key, text, filling)
@@ -236,7 +236,7 @@ class _Work:
 
     def _fill(self, item: Item, sources: list[Source]) -> None:
         """Replace the values of an item that hold placeholders, where they stand."""
-        filling = Filling(sources, MASK if self.mask else "")
+        filling = Filling(sources, MASK if self.mask else "", self.given.limits.document_bytes)
         values: dict[str, str] = {}
         item.mask = self.mask
         at = 0

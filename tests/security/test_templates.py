@@ -132,6 +132,14 @@ def test_two_of_one_name_are_refused_in_both_orders(repository):
     assert [function(given, *pair)[1], function(given, *pair[::-1])[1]] == [1, 1]
 
 
+def test_what_is_put_in_has_a_limit(repository):
+    """S23: placeholders are shorter than values, and may be many."""
+    source = secret("db", "shop", user="x" * 100_000)
+    templates = [{"metadata": {"name": "made"}, "stringData": {"k": "<SOPS:db/user>" * 100}}]
+    _, status = function(config(secrets=[{"secret": "db"}], templates=templates), source)
+    assert status == 1
+
+
 # S26
 
 
