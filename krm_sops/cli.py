@@ -94,7 +94,9 @@ As a function, the functionConfig is one of
   v1 Secret                     the key Secret itself: entries *.agekey, *.asc, *.sshkey, sops.aws-kms and the like
   krm-sops.dev/v1alpha1 SopsDecrypt
                                 spec: decryption.secretRef.name, keys[] (value, env or file), mac, ambient, strict,
-                                selectors, exclude, allowPlaintext
+                                selectors, exclude, allowPlaintext, keepOriginal
+  krm-sops.dev/v1alpha1 SopsEncrypt
+                                spec: creationRules, exclude, freshDataKey, and the same for keys
   krm-sops.dev/v1alpha1 SopsGenerator
                                 spec: files, secretFrom, configMapFrom, and of the above what is not about items
   viaduct.ai/v1 ksops, goabout.com/v1beta1 SopsSecretGenerator

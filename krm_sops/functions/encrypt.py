@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from krm_sops.policy import Policy
     from krm_sops.rules import Rules
 
-_SPEC = ("creationRules", "decryption", "keys", "ambient", "strict", "exclude", "freshDataKey")
+SPEC = ("creationRules", "decryption", "keys", "ambient", "strict", "exclude", "freshDataKey")
 
 
 class EncryptOptions(Options):
@@ -34,7 +34,7 @@ class EncryptOptions(Options):
         super().__init__(None)
         self.namespace = config.namespace
         Fields(config.branch, "functionConfig", ("apiVersion", "kind", "metadata", "spec"))
-        spec = Fields(config.branch.get("spec"), "spec", _SPEC)
+        spec = Fields(config.branch.get("spec"), "spec", SPEC)
         self.hand_in(spec)
         self.mac = "strict"
         self.ambient = spec.choice("ambient", AMBIENT, "auto")

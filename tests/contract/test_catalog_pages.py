@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from krm_sops.cli import HELP
-from krm_sops.functions import check, decrypt, generate_plan, run, template_plan
+from krm_sops.functions import check, decrypt, encrypt, generate_plan, run, template_plan
 from krm_sops.host import Host
 from krm_sops.limits import FUNCTION
 from krm_sops.stages import spec
@@ -29,6 +29,7 @@ DECRYPTING = ("ConfigMap", "Secret", "SopsDecrypt")
 FIELDS = {
     "sops-decrypt": decrypt._SPEC,
     "sops-check": check.SPEC,
+    "sops-encrypt": encrypt.SPEC,
     "sops-generator": generate_plan.SPEC,
     "sops-template": template_plan.SPEC,
     "stageset": (*spec.SPEC, *spec.CONTROLLERS),
@@ -133,6 +134,17 @@ def test_every_config_of_a_generator_on_a_page_generates(monkeypatch):
         assert (status, [result.line() for result in results]) == (0, [])
         assert [item["metadata"]["name"] for item in yaml.safe_load(output)["items"]] == ["database", "settings"]
     assert len(found) == 2
+
+
+def test_the_config_of_sops_encrypt_on_its_page_encrypts():
+    [config] = configs(ROOT / "functions" / "sops-encrypt" / "README.md", "SopsEncrypt")
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "made"}, "stringData": {"a": PASSWORD}}
+    secret["metadata"]["annotations"] = {"internal.config.kubernetes.io/path": "secret_made.yaml"}
+    keys = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "sops-keys"}, "stringData": {"a.agekey": KEY}}
+    host = Host(env={}, files={})
+    output, results, status = run(stream(config, yaml.safe_dump(secret), yaml.safe_dump(keys)), host, FUNCTION)
+    assert (status, [result.line() for result in results]) == (0, [])
+    assert PASSWORD not in output.decode()
 
 
 def test_every_config_of_a_template_on_a_page_renders(monkeypatch):
