@@ -1,0 +1,1 @@
+"""Coverage-guided fuzzing: `python -m fuzz TARGET`. See docs/fuzzing.md."""

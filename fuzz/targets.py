@@ -1,0 +1,465 @@
+"""What is fuzzed: one function a part, which takes any bytes and fails where the law is broken.
+
+The law: any bytes give a result or one KrmSopsError, whose words are one line and hold nothing secret. Each target adds
+what else must hold of its part. Nothing here needs atheris: tests/unit/test_fuzz_inputs.py replays inputs with it.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from contextlib import contextmanager, suppress
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from krm_sops import templates
+from krm_sops.age.format import ARMOR_BEGIN, dearmor, decrypt
+from krm_sops.age.identities import Reader
+from krm_sops.age.recipients import parse
+from krm_sops.cipher import DataKey
+from krm_sops.credentials import Credentials, KeyEntry
+from krm_sops.datakey import recover
+from krm_sops.document import EncryptedDocument
+from krm_sops.encryption import encrypted_file, is_same
+from krm_sops.errors import KeyUnavailable, KrmSopsError
+from krm_sops.functions import FUNCTIONS, FunctionError, function_for, group_version, run
+from krm_sops.functions.origin import ORIGIN
+from krm_sops.gate import EXPECTATIONS
+from krm_sops.gate.judge import Gate
+from krm_sops.host import Host
+from krm_sops.keysources import from_text
+from krm_sops.krm.stream import Stream
+from krm_sops.limits import FUNCTION
+from krm_sops.metadata import VERSION, Metadata
+from krm_sops.pgp.encrypting import encrypt
+from krm_sops.pgp.keys import read_ring
+from krm_sops.pgp.message import Message
+from krm_sops.pgp.public import read_certificates
+from krm_sops.policy import in_force
+from krm_sops.policyfile import PolicyFile
+from krm_sops.provision.spec import Specification, sops_nix
+from krm_sops.rules import Rules
+from krm_sops.selection import Selection
+from krm_sops.stages.substitution import substituted
+from krm_sops.stores import STORES
+from krm_sops.tree import Branch, Comment, Entry
+from krm_sops.yamlcomments import read as read_with_comments
+from krm_sops.yamlio import read_all
+from tests.security import made
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from krm_sops.tree import Node
+
+ROOT = Path(__file__).resolve().parents[1]
+NOW = "2026-01-31T12:00:00Z"
+MARKS = (made.IDENTITY[24:56], "plain-of-")
+"""What must not be said: of the key at hand, and of the values in documents of tests/security/made.py."""
+HEAD = b"apiVersion: config.kubernetes.io/v1\nkind: ResourceList\n"
+KEY = DataKey(made.DATA_KEY)
+VALUES = {"user": "plain-of-user", "pass/word": "plain-of'\"\n$`", "number": 5, "on": True, "ratio": 1.5}
+FINGERPRINT = "A" * 40
+
+
+class Offline:
+    """In the place of the network."""
+
+    def request(self, *_: object, **__: object) -> object:
+        raise KeyUnavailable("there is no network here")
+
+    def close(self) -> None:
+        pass
+
+
+class Alone(Host):
+    """A host with one key, where there are no other files, programs and services."""
+
+    def __init__(self, files: Mapping[str, bytes] | None = None) -> None:
+        super().__init__(env={"SOPS_AGE_KEY": made.IDENTITY}, files=files or {}, http=Offline())
+
+    def client(self, *_: object, **__: object) -> object:
+        return Offline()
+
+
+def said(text: str, data: bytes) -> None:
+    """Refuse what no message may be. What `data` itself says outside of a key may be quoted."""
+    assert text.isprintable(), f"unprintable: {text!r}"
+    given = data.replace(made.IDENTITY.encode(), b"")
+    for mark in MARKS:
+        assert mark not in text or mark.encode() in given, f"a secret is told: {text!r}"
+
+
+@contextmanager
+def lawful(data: bytes) -> Iterator[None]:
+    """What is raised inside is one of our errors, and harmless."""
+    try:
+        yield
+    except KrmSopsError as error:
+        said(error.message, data)
+        said(error.hint, data)
+
+
+def function(raw: bytes, data: bytes) -> tuple[bytes, list[tuple[str, str, str]], int]:
+    """raw: a ResourceList that was made of `data`. As `functions.run`; nothing but status 2 where there is no list."""
+    try:
+        output, results, status = run(raw, Alone(), FUNCTION)
+    except KrmSopsError as error:
+        said(error.message, data)
+        said(error.hint, data)
+        return b"", [("error", error.message, error.hint)], 2
+    for result in results:
+        said(result.line(), data)
+        said(result.hint, data)
+    assert status == 0 or b"plain-of-" not in output or b"plain-of-" in raw, "a refused list leaves decrypted"
+    return output, [(result.severity, result.line(), result.hint) for result in results], status
+
+
+# ResourceLists and streams
+
+
+def resource_list(data: bytes) -> None:
+    with below_a_folder():
+        function(data, data)
+
+
+def readers(data: bytes) -> None:
+    """The fast reader of lists does what the exact one does, or leaves what is invalid as it is."""
+    bom = b"\xef\xbb\xbf"
+    if data.startswith(bom):
+        return
+    with below_a_folder():
+        fast, exact = function(data, data), function(bom + data, data)
+    if exact[2] != 2:
+        assert (fast[0], *fast[1:]) == (exact[0].removeprefix(bom), *exact[1:]), "two readers, two answers"
+
+
+def in_stream(config: bytes, text: bytes, originals: Mapping[str, bytes] | None = None) -> None:
+    stream = Stream(FUNCTION)
+    stream.add(config)
+    host = Alone()
+    policy = in_force(host, FUNCTION)
+    given = Stream(policy.limits, stream.items[0])
+    given.from_kustomize = True
+    given.originals = originals or {}
+    given.add(text)
+    try:
+        answer = function_for(given.config)(given, host, policy)
+    except FunctionError as error:
+        answer = error.answer
+    for result in answer.results:
+        said(result.line(), config + text)
+        said(result.hint, config + text)
+    given.write(without=[*answer.key_items, *answer.consumed], added=answer.added, order=answer.order)
+
+
+def stream(data: bytes) -> None:
+    """Files of objects, and the stream that a plugin of kustomize gets."""
+    config = made.yaml(made.KEY_SECRET).encode()
+    with lawful(data), below_a_folder():
+        in_stream(config, data)
+
+
+def function_config(data: bytes) -> None:
+    """The first byte: which kind, and whether it has a list or a stream. The others: its fields."""
+    kinds = list(FUNCTIONS)
+    number = data[0] if data else 0
+    kind = kinds[number % len(kinds)]
+    text = f"apiVersion: {group_version(kind)}\nkind: {kind}\n".encode() + data[1:]
+    items = ITEMS
+    with lawful(data), below_a_folder():
+        if number // len(kinds) % 2:
+            in_stream(text, b"---\n".join(item.encode() for item in items))
+        else:
+            config = b"functionConfig:\n" + b"".join(b"  " + line + b"\n" for line in text.split(b"\n"))
+            function(made.resource_list(*items, config=None).encode() + config, data)
+
+
+def original(data: bytes) -> None:
+    """What SopsEncrypt takes for the state before decryption: the annotation, and a file that proves an item."""
+    item = {**made.PLAIN, "metadata": {"name": "db", "annotations": {"krm-sops.dev/original": data.decode("latin-1")}}}
+    config = {"apiVersion": "krm-sops.dev/v1alpha1", "kind": "SopsEncrypt", "metadata": {"name": "x"}}
+    with below_a_folder():
+        function(made.resource_list(item, config=config).encode("utf-8", "replace"), data)
+
+
+def origin(data: bytes) -> None:
+    """The annotation that names an item's file, behind the last zero byte; before it, the file."""
+    file, _, note = data.rpartition(b"\0")
+    item = made.encrypted()
+    item["metadata"]["annotations"] = {ORIGIN: note.decode("latin-1")}
+    item["stringData"] = dict(reversed(item["stringData"].items()))
+    with lawful(data):
+        in_stream(made.yaml(made.KEY_SECRET).encode(), made.yaml(item).encode("utf-8", "replace"), {"a.yaml": file})
+
+
+def embedded(data: bytes) -> None:
+    """A document in a value of a Secret and of a ConfigMap."""
+    from base64 import b64encode
+
+    secret = {**made.PLAIN, "stringData": {"a.yaml": data.decode("latin-1")}}
+    secret["data"] = {"b.env": b64encode(data).decode(), "c": b64encode(data).decode()}
+    other = {**made.PLAIN, "kind": "ConfigMap", "stringData": None, "data": {"d.ini": data.decode("latin-1")}}
+    config = {
+        "apiVersion": "krm-sops.dev/v1alpha1",
+        "kind": "SopsDecrypt",
+        "metadata": {"name": "x"},
+        "spec": {"include": ["configMaps"], "keys": [{"value": made.IDENTITY}]},
+    }
+    function(made.resource_list(secret, other, config=config).encode(), data)
+
+
+# Formats
+
+
+def store(name: str) -> Callable[[bytes], None]:
+    """Files of one format: read as encrypted, decrypted, written; read as plain, written, read again."""
+
+    def target(data: bytes) -> None:
+        with lawful(data):
+            branches, block = STORES[name].read(data, FUNCTION)
+            if block is not None:
+                metadata = Metadata.from_branch(block, FUNCTION.key_entries)
+                plain, _ = EncryptedDocument(branches, metadata).decrypt(KEY, ignore_mac=True)
+                STORES[name].write_plain(plain)
+        with lawful(data):
+            STORES[name].write_plain(STORES[name].read_plain(data, FUNCTION))
+
+    return target
+
+
+def round_trip(data: bytes) -> None:
+    """The first two bytes: format and rule. The others: a file, which is the same after encryption and decryption."""
+    number, rule = (*data[:2], 0, 0)[:2]
+    names = list(STORES)
+    store = STORES[names[number % len(names)]]
+    selection = Selection(*RULES[rule % len(RULES)])
+    metadata = Metadata(
+        lastmodified="", mac="", version=VERSION, key_groups=[], threshold=0,
+        mac_only_encrypted=bool(rule & 64), selection=selection,
+    )  # fmt: skip
+    with lawful(data):
+        branches = store.read_plain(data[2:], FUNCTION)
+        if not branches:
+            return
+        raw = encrypted_file(branches, metadata, KEY, store, now=NOW)
+        encrypted, block = store.read(raw)
+        assert block is not None
+        about = Metadata.from_branch(block, FUNCTION.key_entries)
+        plain, _ = EncryptedDocument(encrypted, about).decrypt(KEY)
+        before, after = [bare(branch) for branch in branches], [bare(branch) for branch in plain]
+        assert is_same(before, after), f"{before} became {after}"
+
+
+def bare(node: Node) -> Node:
+    """Without comments."""
+    if isinstance(node, Branch):
+        return Branch(Entry(one.key, bare(one.value)) for one in node.entries if not isinstance(one.key, Comment))
+    return [bare(one) for one in node if not isinstance(one, Comment)] if isinstance(node, list) else node
+
+
+def yaml_readers(data: bytes) -> None:
+    """What both readers of YAML accept means the same to both."""
+    text = data.decode("utf-8", "replace").removeprefix("\ufeff")
+    one = two = None
+    with lawful(data):
+        one = [source.root for source in read_all(text, FUNCTION, 10_000)]
+    with lawful(data):
+        two = read_with_comments(text, nodes=10_000)
+    if one is not None and two is not None and len(one) == len(two):
+        for left, right in zip(one, two, strict=True):
+            if isinstance(left, Branch) and isinstance(right, Branch):
+                assert is_same(left, bare(right)), f"{left} is not {bare(right)}"
+
+
+# Keys
+
+
+def metadata(data: bytes) -> None:
+    """A `sops` block in YAML: read, opened with the key at hand, written, read again."""
+    with lawful(data):
+        (branch,) = STORES["yaml"].read_plain(data, FUNCTION)[:1] or [Branch()]
+        found = Metadata.from_branch(branch, FUNCTION.key_entries)
+        with lawful(data):
+            recover(found, Credentials(Alone(), [KeyEntry("age", "a", made.IDENTITY.encode(), "test")]))
+        again = Metadata.from_branch(found.to_branch(), FUNCTION.key_entries)
+        assert is_same(again.to_branch(), found.to_branch())
+
+
+def age_file(data: bytes) -> None:
+    with lawful(data):
+        raw = dearmor(data) if data.lstrip().startswith(ARMOR_BEGIN) else data
+        decrypt(raw, Reader().read(made.IDENTITY.encode(), "test"), 1 << 20)
+
+
+def age_identities(data: bytes) -> None:
+    with lawful(data):
+        found = Reader(lambda _: "secret", most_work=10).read(data, "test", words=True)
+        raw = dearmor(made.WRAPPED.encode())
+        decrypt(raw, found, 1 << 20)
+    with lawful(data):
+        from_text(data, "a", "test")
+
+
+def age_recipients(data: bytes) -> None:
+    with lawful(data):
+        for stanza in parse(data.decode("utf-8", "replace")).wrap(bytes(16)):
+            stanza.write()
+
+
+@cache
+def secret_keys() -> list:
+    return [
+        key
+        for path in sorted((ROOT / "tests/vectors/pgp").glob("*.asc"))
+        if "argon2" not in path.name
+        for key in read_ring(path.read_bytes())
+    ]
+
+
+def pgp_message(data: bytes) -> None:
+    with lawful(data):
+        Message.read(data).open(secret_keys(), lambda _: [b"secret"])
+
+
+def pgp_keys(data: bytes) -> None:
+    with lawful(data):
+        read_ring(data)
+    with lawful(data):
+        for certificate in read_certificates(data)[:4]:
+            said(certificate.primary.name, data)
+            with lawful(data):
+                encrypt(bytes(32), certificate.recipient(FINGERPRINT, 1_800_000_000, exact=False))
+
+
+# Files beside them
+
+
+def rules(data: bytes) -> None:
+    with lawful(data):
+        found = Rules(data, ".sops.yaml", "/p")
+        for path in ("/p/a.yaml", "/p/secrets/b.env", "/q/c"):
+            with lawful(data):
+                found.rule_for(path, {"context.a": "b"})
+            with lawful(data):
+                found.wanted(path)
+            with lawful(data):
+                found.destination_for(path)
+
+
+def policy(data: bytes) -> None:
+    with lawful(data), suppress(UnicodeDecodeError):
+        PolicyFile(data, "/policy.yaml", FUNCTION)
+
+
+def gate(data: bytes) -> None:
+    """The first byte: which expectation, and which format."""
+    names = ("a.yaml", "a.json", "a.env", "a.ini", "a", "kustomization.yaml")
+    number = data[0] if data else 0
+    with lawful(data):
+        found = Gate(EXPECTATIONS[number % 2], FUNCTION, allow_disabled=bool(number & 64))
+        wanted = Selection("encrypted_regex", "^(data|stringData)$") if number & 128 else None
+        found.file(data[1:], names[number // 2 % len(names)], wanted)
+        for finding in found.findings:
+            said(finding.message, b"" if not data else data)
+            said(finding.hint, data)
+
+
+def template(data: bytes) -> None:
+    """The first byte: which form of file. The others: a file with placeholders."""
+    forms = ("text", *STORES)
+    source = templates.Source("Secret/db", VALUES)
+    with lawful(data):
+        templates.filled_file(data[1:], forms[data[0] % len(forms) if data else 0], templates.Filling([source]))
+
+
+def provision(data: bytes) -> None:
+    with lawful(data):
+        found = Specification(data)
+        sops_nix(found.secrets, "prefix")
+        for line in found.ignored:
+            said(line, data)
+        again = Specification(STORES["json"].write_plain([found.canonical()]))
+        assert is_same(again.canonical(), found.canonical())
+
+
+def substitution(data: bytes) -> None:
+    """Flux' `${variable}` in the objects of a stage."""
+    with lawful(data):
+        substituted(data.decode("utf-8", "surrogateescape"), {"a": "b", "empty": "", "c": "${a}"})
+
+
+@cache
+def folder() -> str:
+    """A repository with encrypted files, for what a config may name."""
+    found = tempfile.mkdtemp(prefix="krm-sops-fuzz-")
+    for name, content in FILES.items():
+        path = Path(found, name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content)
+    Path(found, ".git").mkdir(exist_ok=True)
+    return found
+
+
+@contextmanager
+def below_a_folder() -> Iterator[None]:
+    before = os.open(".", os.O_RDONLY | os.O_DIRECTORY)
+    os.chdir(folder())
+    try:
+        yield
+    finally:
+        os.fchdir(before)
+        os.close(before)
+
+
+FILES = {
+    "key.txt": made.IDENTITY,
+    "secret.yaml": made.yaml(made.encrypted()),
+    "values.yaml": made.yaml(made.document({"user": "plain-of-user", "inner": {"password": "plain-of-password"}})),
+    "flat.yaml": made.yaml(made.document({"user": "plain-of-user", "password": "plain-of-password"})),
+    "secret.json": made.json.dumps(made.encrypted({"data": "plain-of-data"})),
+    "a/plain.yaml": made.yaml(made.PLAIN),
+    "a/t.tpl.yaml": "user: <SOPS:user>\n",
+    ".sops.yaml": f"creation_rules:\n- age: {made.RECIPIENT}\n  encrypted_regex: ^(data|stringData)$\n",
+}
+ITEMS = [
+    made.yaml({**made.encrypted(), "metadata": {**made.PLAIN["metadata"], "annotations": {"config.kubernetes.io/path": "a/x.yaml"}}}),
+    made.yaml(made.KEY_SECRET),
+    made.yaml({**made.PLAIN, "metadata": {"name": "plain", "namespace": "prod"}}),
+    made.yaml({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c"}, "data": {"t": "<SOPS:a/user> ${v}"}}),
+    made.yaml({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "d"}, "spec": {"template": {}}}),
+]  # fmt: skip
+RULES = (
+    ("unencrypted_suffix", "_unencrypted"),
+    ("", ""),
+    ("encrypted_suffix", "_secret"),
+    ("unencrypted_regex", "^(a|note)"),
+    ("encrypted_regex", "pass|data"),
+    ("unencrypted_comment_regex", "clear"),
+    ("encrypted_comment_regex", "enc"),
+)
+TARGETS: dict[str, Callable[[bytes], None]] = {
+    "resource-list": resource_list,
+    "readers": readers,
+    "stream": stream,
+    "function-config": function_config,
+    "original": original,
+    "origin": origin,
+    "embedded": embedded,
+    **{f"store-{name}": store(name) for name in STORES},
+    "round-trip": round_trip,
+    "yaml-readers": yaml_readers,
+    "metadata": metadata,
+    "age-file": age_file,
+    "age-identities": age_identities,
+    "age-recipients": age_recipients,
+    "pgp-message": pgp_message,
+    "pgp-keys": pgp_keys,
+    "rules": rules,
+    "policy": policy,
+    "gate": gate,
+    "template": template,
+    "provision": provision,
+    "substitution": substitution,
+}
