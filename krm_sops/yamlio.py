@@ -112,7 +112,7 @@ class _Reader:
         leaf: Node
         if tag is not None and tag != "!":
             leaf = resolve_tagged(tag, value)
-        elif style or tag == "!":
+        elif style:
             leaf = value
         else:
             leaf = resolve_plain(value)
