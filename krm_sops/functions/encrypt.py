@@ -151,9 +151,11 @@ def _seal_carried(items: list[Item], keys: Keys, sealing: Sealing) -> None:
         else:
             _tell_other_namespace(item, options, answer)
     open_ahead_of([was.branch.get("sops") for was in now], sealing.opening.credentials, keys.limits.key_entries)
-    left = list(reversed(groups(list(now))))
+    left = list(reversed(groups([*now, *keys.given.encrypted()])))
     while left:
         group = left.pop()
+        if now.keys().isdisjoint(group.members):
+            continue
         try:
             seal_again(group, now, sealing)
         except KrmSopsError as error:

@@ -75,22 +75,20 @@ def original_of(item: Item, limits: Limits) -> tuple[Item, bytes]:
 def seal_again(group: Group, now: Mapping[Item, tuple[Item, bytes]], sealing: Sealing) -> None:
     """Encrypt items again that were one document.
 
-    group: what they were.  now: for each of its members, the item as it is, and what shows that it was that.
+    group: what they were, and those that still are.  now: for each of the former, the item as it is, and what shows
+    that it was that.
     Raises KrmSopsError, for `sealing.item`, and changes none.
     """
     opening = sealing.opening
-    try:
-        documents = verified(group, opening)
-    finally:
-        if opening.item is not None:
-            sealing.item = now[opening.item][0]
+    sealing.item = next(now[was][0] for was in group.members if was in now)
     kept = []
-    for document in documents:
-        item, raw = now[document.item]
-        sealing.item = item
-        original.check(item, raw, document.data_key)
-        kept.append(Kept(item, document, opening.limits))
-        original.check_name(item, kept[-1].then.item)
+    for document in verified(group, opening):
+        if document.item in now:
+            item, raw = now[document.item]
+            sealing.item = item
+            original.check(item, raw, document.data_key)
+            kept.append(Kept(item, document, opening.limits))
+            original.check_name(item, kept[-1].then.item)
     if all(one.is_unchanged for one in kept) and all(one.restore() for one in kept):
         return
     for one in kept:
@@ -98,6 +96,11 @@ def seal_again(group: Group, now: Mapping[Item, tuple[Item, bytes]], sealing: Se
         one.was.edits.clear()
         sealing.item = one.item
         _refuse_drift(one, sealing)
+    if len(kept) < len(group.members):
+        raise InputError(
+            "it changed, and shares its MAC with documents of its file that were not decrypted",
+            hint="let SopsDecrypt decrypt all documents of the file, or encrypt each as a file of its own",
+        )
     _seal_changed(kept, sealing)
 
 

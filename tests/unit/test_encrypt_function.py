@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import re
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,10 @@ import yaml
 from krm_sops.cipher import DataKey
 from krm_sops.encryption import encrypted_file
 from krm_sops.errors import KrmSopsError
+from krm_sops.functions import run
+from krm_sops.host import Host
 from krm_sops.keys.age import AgeKey
+from krm_sops.limits import FUNCTION
 from krm_sops.metadata import VERSION, Metadata
 from krm_sops.selection import Selection
 from krm_sops.stores import STORES
@@ -350,3 +354,46 @@ def test_an_item_in_flow_style_is_encrypted_again():
     changed = rendered(items)
     assert ciphertexts(changed)
     assert opened(changed) == opened(items)
+
+
+def one_file(*documents: str) -> list[str]:
+    """As kpt hands over the documents of one file."""
+    internal = "    internal.config.kubernetes.io"
+    note = f"  annotations:\n{internal}/path: a.yaml\n{internal}/index: '{{}}'\n"
+    whole = file_of("---\n".join(documents)).removesuffix("\n").split("\n---\n")
+    return [f"{text}\n".replace("metadata:\n", "metadata:\n" + note.format(at), 1) for at, text in enumerate(whole)]
+
+
+def test_documents_of_a_file_of_which_some_stay_encrypted():
+    """One MAC covers them all: unchanged they are put back, and a change would need the others, too."""
+    items = items_of(*one_file(DOCUMENT, DOCUMENT.replace("name: db", "name: other")))
+    plain = decrypted(items, selectors=[{"name": "db"}])
+    assert plain != items
+    assert encrypted(plain) == items
+    assert "shares its MAC with documents" in refused(plain.replace("root", "admin"), "InvalidDocument").message
+
+
+def test_a_document_that_is_missing_from_its_file_is_told_with_an_item():
+    items = items_of(*one_file(DOCUMENT, DOCUMENT.replace("name: db", "name: other")))
+    plain = decrypted(items)
+    second = plain[plain.index("- # about it", 5) :]
+    error = refused(second, "MacMismatch")
+    assert error.item is not None
+    assert error.item.name == "other"
+
+
+def test_a_list_in_json_is_encrypted_again():
+    items = [yaml.safe_load(file_of(DOCUMENT))]
+    given = {"apiVersion": "config.kubernetes.io/v1", "kind": "ResourceList", "items": items}
+
+    def piped(text: str, function: dict[str, Any]) -> str:
+        raw = json.dumps({**json.loads(text), "functionConfig": function}).encode()
+        output, results, status = run(raw, Host(env={"KEY": made.IDENTITY}, files={}), FUNCTION)
+        assert status == 0, [result.line() for result in results]
+        return output.decode()
+
+    plain = piped(json.dumps(given), decrypting())
+    assert "ENC[AES256_GCM," not in plain
+    assert json.loads(piped(plain, encrypting()))["items"] == items
+    changed = piped(plain.replace('"root"', '"admin"'), encrypting())
+    assert len(ciphertexts(json.dumps(given)) - ciphertexts(changed)) == 2
