@@ -182,8 +182,8 @@ class Session:
         raw = encrypted_file(
             branches, metadata, data_key, STORES[wanted], now=now(), indent=self.indent(wanted), carried=carried
         )
-        if target == file.path and wanted != file.source:
-            _must_open(raw, file.source, data_key)
+        if target == file.path and wanted != file.source and not _opens(raw, file.source, data_key):
+            cli.say(f"warning: {shown(target)} is {wanted} now, whatever its name says: --input-type {wanted} opens it")
         return raw
 
     def rewrapped(self, file: EncryptedFile, metadata: Metadata, data_key: DataKey) -> bytes:
@@ -251,19 +251,16 @@ def copied(metadata: Metadata) -> Metadata:
     return metadata.with_mac(metadata.mac, metadata.lastmodified)
 
 
-def _must_open(raw: bytes, source: str, data_key: DataKey) -> None:
-    """Raises StoreError (exit 4) where a file in another format cannot be read under its old name."""
+def _opens(raw: bytes, source: str, data_key: DataKey) -> bool:
+    """Whether a file is decrypted by who takes it for the format `source`."""
     try:
         branches, block = STORES[source].read(raw)
         if block is None:
-            raise NoMetadata
-        metadata = Metadata.from_branch(block, SOPS_VERBS.key_entries)
-        EncryptedDocument(branches, metadata).decrypt(data_key)
-    except KrmSopsError as error:
-        what = f"the result could not be decrypted under this name, as {source}: {shown(error.message)}"
-        failure = StoreError(what, hint="write it to another file, with --output where the verb has that")
-        failure.exit_status = 4
-        raise failure from None
+            return False
+        EncryptedDocument(branches, Metadata.from_branch(block, SOPS_VERBS.key_entries)).decrypt(data_key)
+    except KrmSopsError:
+        return False
+    return True
 
 
 def one_file(given: Arguments) -> str:

