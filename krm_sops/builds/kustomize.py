@@ -156,6 +156,8 @@ class Build:
                 status = child.wait()
             private.child = None
         if status == 0:
+            for name, path in mirror.configs.items():  # as buildMetadata may have it
+                output = output.replace(name.encode(), shown(path).encode())
             return output, ""
         return None, _told(message, private, mirror)
 

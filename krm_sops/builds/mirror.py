@@ -60,7 +60,8 @@ class Mirror:
     """originals: the manifests that may be encrypted, as they are, by their paths from the root.
 
     inputs: what is still to be decrypted.  remote: the first resource of somewhere else, "" for none.
-    names: the private names, and what they stand for.  mask: no plaintext is written.
+    names: the private names, and what they stand for.  configs: those of functions' configs, and what kustomize would
+    call them in annotations.  mask: no plaintext is written.
     """
 
     def __init__(
@@ -83,6 +84,7 @@ class Mirror:
         self.inputs: list[Input] = []
         self.remote = ""
         self.names: dict[str, str] = {}
+        self.configs: dict[str, str] = {}
         self._folders: set[str] = set()
         self._written: dict[str, bytes] = {}
         self._bytes_left = limits.input_bytes
@@ -345,7 +347,8 @@ class _Kustomization:
 
     def _plugin(self, text: str, field: str) -> str:
         mirror = self.mirror
-        if _is_inline(text, mirror):
+        is_inline = _is_inline(text, mirror)
+        if is_inline:
             raw, where = text.encode("utf-8", "surrogateescape"), f"{self.path}: {field}"
         elif _is_remote(text):
             raise PolicyError(f"{shown(self.path)}: {shown(text)} is remote, and so can be no function's config")
@@ -360,7 +363,11 @@ class _Kustomization:
             raw = mirror.read(where, self.path)
         configs = mirror.plugins.rewritten(raw, where, lambda node: self._sources(node, field))
         content = "---\n".join(in_one_line(config) + "\n" for config in configs).encode()
-        return mirror.hide(content, self.folder, ".yaml", where)[0]
+        if is_inline:
+            return content.decode()
+        reference = mirror.hide(content, self.folder, ".yaml", where)[0]
+        mirror.configs[os.path.basename(reference)] = os.path.relpath(where, self.folder)
+        return reference
 
     def _refuse_helm(self, _node: Node, field: str) -> Node:
         raise PolicyError(

@@ -421,6 +421,25 @@ def test_output_is_the_same_in_every_run(built):
     assert first == second != ""
 
 
+def test_no_private_name_leaves_in_an_annotation(built):
+    """Whoever asks for buildMetadata gets what kustomize says, the same in every run."""
+    config = "apiVersion: builtin\nkind: {}\nmetadata: {{name: {}}}\n{}\n"
+    made_map = config.format("ConfigMapGenerator", "g", "literals: [a=b]")
+    prefix = config.format("PrefixTransformer", "p", "prefix: x-\nfieldSpecs: [{path: metadata/name}]")
+    inline = "\n".join(f"  {line}" for line in prefix.replace("name: p", "name: q").splitlines())
+    built.write(
+        {
+            "app/kustomization.yaml": "resources: [base]\nbuildMetadata: [originAnnotations, transformerAnnotations]\n",
+            "app/base/kustomization.yaml": f"generators: [sub/g.yaml]\ntransformers:\n- p.yaml\n- |\n{inline}\n",
+            "app/base/sub/g.yaml": made_map,
+            "app/base/p.yaml": prefix,
+        }
+    )
+    by_kustomize = built.clients.run("kustomize", "build", str(built.root / "app")).stdout
+    assert "configuredIn: base/sub/g.yaml" in by_kustomize
+    assert built.render("app").stdout == by_kustomize
+
+
 FLUX = {
     "kustomization.yaml": (
         "namePrefix: sops-\nresources: [algorithms, envs, files, inside]\ncomponents: [./component]\n"
