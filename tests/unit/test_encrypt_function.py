@@ -397,3 +397,81 @@ def test_a_list_in_json_is_encrypted_again():
     assert json.loads(piped(plain, encrypting()))["items"] == items
     changed = piped(plain.replace('"root"', '"admin"'), encrypting())
     assert len(ciphertexts(json.dumps(given)) - ciphertexts(changed)) == 2
+
+
+def at(text: str, path: str) -> str:
+    """An object of a package, as `kpt fn render` hands it over."""
+    internal = "    internal.config.kubernetes.io"
+    note = f"  annotations:\n{internal}/path: {path}\n{internal}/package-path: /package\n"
+    return (
+        text.replace("  annotations:\n", note, 1)
+        if "  annotations:\n" in text
+        else text.replace("metadata:\n", "metadata:\n" + note, 1)
+    )
+
+
+KPTFILE = """\
+apiVersion: kpt.dev/v1
+kind: Kptfile
+metadata:
+  name: package
+pipeline:
+  mutators:
+  - exec: krm-sops
+    configPath: ./decrypt.yaml
+  - exec: other
+  - exec: krm-sops
+    configPath: encrypt.yaml
+"""
+ENCRYPTING = "apiVersion: krm-sops.dev/v1alpha1\nkind: SopsEncrypt\nmetadata:\n  name: encrypt\n"
+
+
+def in_place(kptfile: str = KPTFILE, sops_encrypt: str = ENCRYPTING, **spec: Any) -> tuple[int, list[str]]:
+    """A SopsDecrypt under `kpt fn render`: its exit status, and the reasons."""
+    items = items_of(at(kptfile, "Kptfile"), at(sops_encrypt, "encrypt.yaml"), at(file_of(DOCUMENT), "a.yaml"))
+    function = decrypting(**spec)
+    notes = {"internal.config.kubernetes.io/path": "decrypt.yaml"}
+    function["metadata"]["annotations"] = notes | {"internal.config.kubernetes.io/package-path": "/package"}
+    _, results, status = call(items, function)
+    return status, [result.reason for result in results]
+
+
+def test_under_kpt_a_later_sopsencrypt_lets_sopsdecrypt_go_ahead():
+    assert in_place() == (0, [])
+    assert in_place(
+        KPTFILE.replace(
+            "  name: package\n", "  name: package\n  annotations:\n    kpt.dev/save-on-render-failure: 'false'\n"
+        )
+    ) == (0, [])
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("configPath: encrypt.yaml", "configPath: other.yaml"),
+        ("configPath: encrypt.yaml", "configPath: encrypt.yaml\n    exclude:\n    - kind: Secret"),
+        ("configPath: encrypt.yaml", "configPath: encrypt.yaml\n    condition: 'false'"),
+        ("configPath: ./decrypt.yaml", "configPath: another.yaml"),
+        ("mutators", "validators"),
+        ("kind: Kptfile", "kind: Other"),
+        ("  name: package\n", "  name: package\n  annotations:\n    kpt.dev/save-on-render-failure: 'true'\n"),
+        ("  - exec: other\n", "  - exec: other\n  - exec: krm-sops\n    configPath: encrypt.yaml\n"),
+    ],
+)
+def test_under_kpt_without_one_it_refuses(old, new):
+    assert old in KPTFILE
+    changed = KPTFILE.replace(old, new)
+    if "- exec: other\n  - exec: krm-sops" in new:  # and the last one decrypts again
+        changed = changed.removesuffix("configPath: encrypt.yaml\n") + "configPath: decrypt.yaml\n"
+    assert in_place(changed) == (1, ["PlaintextInPlace"])
+
+
+@pytest.mark.parametrize(
+    "change", [("krm-sops.dev/v1alpha1", "other/v1"), ("  name: encrypt", "  name: encrypt\n  namespace: x")]
+)
+def test_under_kpt_what_stands_behind_must_be_a_sopsencrypt_for_the_same_items(change):
+    assert in_place(sops_encrypt=ENCRYPTING.replace(*change)) == (1, ["PlaintextInPlace"])
+
+
+def test_under_kpt_a_sopsencrypt_is_of_no_use_without_keep_original():
+    assert in_place(keepOriginal=False) == (1, ["PlaintextInPlace"])
