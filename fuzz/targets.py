@@ -7,9 +7,13 @@ what else must hold of its part. Nothing here needs atheris: tests/unit/test_fuz
 from __future__ import annotations
 
 import os
+import socket
 import tempfile
+import time
+from base64 import b64encode
 from contextlib import contextmanager, suppress
 from functools import cache
+from http.client import HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +21,7 @@ from krm_sops import templates
 from krm_sops.age.format import ARMOR_BEGIN, dearmor, decrypt
 from krm_sops.age.identities import Reader
 from krm_sops.age.recipients import parse
+from krm_sops.builds import ignore as ignored
 from krm_sops.cipher import DataKey
 from krm_sops.credentials import Credentials, KeyEntry
 from krm_sops.datakey import recover
@@ -28,7 +33,10 @@ from krm_sops.functions.origin import ORIGIN
 from krm_sops.gate import EXPECTATIONS
 from krm_sops.gate.judge import Gate
 from krm_sops.host import Host
+from krm_sops.http import _Connection
+from krm_sops.keyservice import _Exchange, _Refused, key_of
 from krm_sops.keysources import from_text
+from krm_sops.krm.item import PATH
 from krm_sops.krm.stream import Stream
 from krm_sops.limits import FUNCTION
 from krm_sops.metadata import VERSION, Metadata
@@ -196,8 +204,6 @@ def origin(data: bytes) -> None:
 
 def embedded(data: bytes) -> None:
     """A document in a value of a Secret and of a ConfigMap."""
-    from base64 import b64encode
-
     secret = {**made.PLAIN, "stringData": {"a.yaml": data.decode("latin-1")}}
     secret["data"] = {"b.env": b64encode(data).decode(), "c": b64encode(data).decode()}
     other = {**made.PLAIN, "kind": "ConfigMap", "stringData": None, "data": {"d.ini": data.decode("latin-1")}}
@@ -249,7 +255,7 @@ def round_trip(data: bytes) -> None:
         about = Metadata.from_branch(block, FUNCTION.key_entries)
         plain, _ = EncryptedDocument(encrypted, about).decrypt(KEY)
         before, after = [bare(branch) for branch in branches], [bare(branch) for branch in plain]
-        assert is_same(before, after), f"{before} became {after}"
+        assert all(map(is_same, before, after)), f"{shape(before)} became {shape(after)}"
 
 
 def bare(node: Node) -> Node:
@@ -257,6 +263,13 @@ def bare(node: Node) -> Node:
     if isinstance(node, Branch):
         return Branch(Entry(one.key, bare(one.value)) for one in node.entries if not isinstance(one.key, Comment))
     return [bare(one) for one in node if not isinstance(one, Comment)] if isinstance(node, list) else node
+
+
+def shape(node: Node) -> object:
+    """For a person to read."""
+    if isinstance(node, Branch):
+        return {repr(entry.key): shape(entry.value) for entry in node.entries}
+    return [shape(one) for one in node] if isinstance(node, list) else node
 
 
 def yaml_readers(data: bytes) -> None:
@@ -270,7 +283,7 @@ def yaml_readers(data: bytes) -> None:
     if one is not None and two is not None and len(one) == len(two):
         for left, right in zip(one, two, strict=True):
             if isinstance(left, Branch) and isinstance(right, Branch):
-                assert is_same(left, bare(right)), f"{left} is not {bare(right)}"
+                assert is_same(left, bare(right)), f"{shape(left)} is not {shape(bare(right))}"
 
 
 # Keys
@@ -333,6 +346,35 @@ def pgp_keys(data: bytes) -> None:
                 encrypt(bytes(32), certificate.recipient(FINGERPRINT, 1_800_000_000, exact=False))
 
 
+# Services
+
+
+def key_service(data: bytes) -> None:
+    """What a key service of sops answers, and what it is asked."""
+    with answering(data) as sock, suppress(OSError, _Refused):
+        _Exchange(sock, 5).call("/KeyService/Decrypt", "localhost", b"")
+    with lawful(data), suppress(IndexError, ValueError):
+        key_of(data, "enc")
+
+
+def http(data: bytes) -> None:
+    """What a service of a cloud answers."""
+    with lawful(data), answering(data) as sock, suppress(OSError, HTTPException):
+        answer = _Connection(sock).exchange("GET", b"GET / HTTP/1.1\r\n\r\n", time.monotonic() + 5)
+        with suppress(ValueError):
+            answer.json()
+
+
+@contextmanager
+def answering(data: bytes) -> Iterator[socket.socket]:
+    """A connection over which this is answered, and no more."""
+    here, there = socket.socketpair()
+    with here, there:
+        there.sendall(data)
+        there.shutdown(socket.SHUT_WR)
+        yield here
+
+
 # Files beside them
 
 
@@ -362,7 +404,7 @@ def gate(data: bytes) -> None:
         wanted = Selection("encrypted_regex", "^(data|stringData)$") if number & 128 else None
         found.file(data[1:], names[number // 2 % len(names)], wanted)
         for finding in found.findings:
-            said(finding.message, b"" if not data else data)
+            said(finding.message, data)
             said(finding.hint, data)
 
 
@@ -388,6 +430,14 @@ def substitution(data: bytes) -> None:
     """Flux' `${variable}` in the objects of a stage."""
     with lawful(data):
         substituted(data.decode("utf-8", "surrogateescape"), {"a": "b", "empty": "", "c": "${a}"})
+
+
+def ignore(data: bytes) -> None:
+    """`.gitignore` and `.krmignore`."""
+    with lawful(data):
+        found = ignored.read(data.decode("utf-8", "replace"), ".krmignore")
+        for path in ("a", "secrets/b.env", "a/b/c/d/e/f.yaml", "x" * 200):
+            ignored.is_ignored(found, path.split("/"), is_folder=False)
 
 
 @cache
@@ -420,16 +470,27 @@ FILES = {
     "flat.yaml": made.yaml(made.document({"user": "plain-of-user", "password": "plain-of-password"})),
     "secret.json": made.json.dumps(made.encrypted({"data": "plain-of-data"})),
     "a/plain.yaml": made.yaml(made.PLAIN),
-    "a/t.tpl.yaml": "user: <SOPS:user>\n",
+    "a/t.tpl.yaml": "user: <SOPS:n>\n",
     ".sops.yaml": f"creation_rules:\n- age: {made.RECIPIENT}\n  encrypted_regex: ^(data|stringData)$\n",
 }
+CONFIG_MAP = {
+    "apiVersion": "v1",
+    "kind": "ConfigMap",
+    "metadata": {"name": "c", "namespace": "prod", "annotations": {PATH: "b/c.yaml"}},
+}
 ITEMS = [
-    made.yaml({**made.encrypted(), "metadata": {**made.PLAIN["metadata"], "annotations": {"config.kubernetes.io/path": "a/x.yaml"}}}),
-    made.yaml(made.KEY_SECRET),
-    made.yaml({**made.PLAIN, "metadata": {"name": "plain", "namespace": "prod"}}),
-    made.yaml({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c"}, "data": {"t": "<SOPS:a/user> ${v}"}}),
-    made.yaml({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "d"}, "spec": {"template": {}}}),
-]  # fmt: skip
+    made.yaml(item)
+    for item in (
+        {
+            **made.encrypted(),
+            "metadata": {**made.PLAIN["metadata"], "annotations": {PATH: "a/x.yaml"}},
+        },
+        made.KEY_SECRET,
+        {**made.PLAIN, "metadata": {"name": "plain", "namespace": "prod"}},
+        {**CONFIG_MAP, "data": {"t": "<SOPS:plain/user> ${v}"}},
+        {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "d"}, "spec": {"template": {}}},
+    )
+]
 RULES = (
     ("unencrypted_suffix", "_unencrypted"),
     ("", ""),
@@ -456,10 +517,13 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "age-recipients": age_recipients,
     "pgp-message": pgp_message,
     "pgp-keys": pgp_keys,
+    "key-service": key_service,
+    "http": http,
     "rules": rules,
     "policy": policy,
     "gate": gate,
     "template": template,
     "provision": provision,
     "substitution": substitution,
+    "ignore": ignore,
 }
