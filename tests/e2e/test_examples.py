@@ -5,11 +5,14 @@ UPDATE=1 rewrites the expected outputs.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 import pytest
+import yaml
 
 from tests.e2e.clients import EXAMPLES, IMAGE, KEY, PASSWORD, WRONG_KEY, Clients, contents, copy, files, kpt_package
 from tests.e2e.test_image import image  # noqa: F401 - a fixture
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
     from subprocess import CompletedProcess
 
 NAMES = sorted(folder.name for folder in EXAMPLES.iterdir() if folder.is_dir())
+STAGE = "krm-sops.dev/stage"
 ALLOWED = "  allowPlaintext: true\n"
 ORDINARY = EXAMPLES / "kpt-exec" / "database.enc.yaml"  # its MAC covers everything, its keys are not sorted
 
@@ -111,6 +115,34 @@ def test_an_example_is_complete_and_says_that_its_key_is_public(name):
     for file in files(folder):
         if KEY in file.read_text():
             assert "throw-away key" in file.read_text() or file.name == "expected.yaml"
+
+
+def test_a_package_can_begin_with_a_specification_alone(clients, tmp_path):
+    """Provision makes the encrypted Secret; what the pipeline puts into a template and into stages comes from it."""
+    clients.need("kpt")
+    example = copy("kpt-end-to-end", tmp_path)
+    (example / "shop-secrets" / "database.enc.yaml").unlink()
+    done = clients.run("sh", example / "run.sh")
+    assert done.returncode == 0, done.stderr
+    items = [item for item in yaml.safe_load_all(done.stdout) if STAGE in item["metadata"].get("annotations", {})]
+    staged = [(item["metadata"]["annotations"][STAGE], item["metadata"]["name"]) for item in items]
+    assert staged == [("secrets", "database"), ("secrets", "shop-config"), ("app", "shop")]
+    made, filled = items[0]["stringData"], items[1]["stringData"]
+    committed = yaml.safe_load_all((EXAMPLES / "kpt-end-to-end" / "expected.yaml").read_text())
+    assert made["password"] not in str(list(committed))
+    assert filled["database.url"] == f"postgres://{made['user']}:{quote(made['password'], safe='')}@db/shop"
+    assert json.loads(filled["config.json"])["session"]["key"] == made["session-key"]
+
+
+def test_a_package_with_a_plain_secret_is_found_before_it_is_rendered(clients, tmp_path):
+    clients.need("kpt")
+    example = copy("kpt-end-to-end", tmp_path)
+    plain = "apiVersion: v1\nkind: Secret\nmetadata:\n  name: plain\nstringData:\n  password: " + PASSWORD
+    (example / "shop-secrets" / "plain.yaml").write_text(plain + "\n")
+    done = clients.run("sh", example / "run.sh")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "shop-secrets/plain.yaml:6: PlainSecret" in done.stderr
+    assert PASSWORD not in done.stderr
 
 
 @pytest.mark.parametrize("flags", [(), ("-o", "unwrap")], ids=["in place", "unwrap"])
