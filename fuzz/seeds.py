@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from h2.config import H2Configuration
 from h2.connection import H2Connection
 
-from fuzz.targets import FILES, ITEMS, ROOT, RULES
+from fuzz.targets import FILES, ITEMS, PIECES, ROOT, RULES
 from krm_sops.functions import FUNCTIONS
 from krm_sops.keyservice import field
 from krm_sops.stores import STORES
@@ -247,6 +247,12 @@ def documents(name: str) -> list[bytes]:
     return found + encoded(made.json.dumps(made.document(tree)), made.yaml(made.encrypted()), *PLAIN)
 
 
+def pieces() -> list[bytes]:
+    """Lines, as `targets.spelled` spells them."""
+    wanted = ("a", ": ", "1", "\n", "- ", "b", ": ", "\n  ", "sops", ": ", "{a: b}", " # d\n", "kind: Secret\n")
+    return [bytes([0, *(PIECES.index(one) for one in wanted)]), bytes(range(len(PIECES)))]
+
+
 def all_documents() -> list[bytes]:
     return [document for name in STORES for document in documents(name)]
 
@@ -305,6 +311,8 @@ SEEDS: dict[str, Callable[[], list[bytes]]] = {
         bytes([at, rule]) + one for at, one in enumerate(all_documents()) for rule in range(len(RULES))
     ],
     "yaml-readers": lambda: [*documents("yaml"), *lists()],
+    "yaml-pieces": pieces,
+    "list-pieces": pieces,
     "metadata": lambda: encoded(made.yaml(made.encrypted()["sops"]), made.yaml(GROUPS)),
     "age-file": age_files,
     "age-identities": identities,
@@ -363,6 +371,8 @@ def tokens(target: str) -> list[bytes]:
         return [text.encode("latin-1") for text in PGP]
     if target.startswith("age"):
         return encoded(*AGE)
+    if target.endswith("-pieces"):
+        return []
     if target in ("substitution", "template"):
         return encoded(*FORMS, *YAML)
     words = {word for text in FIELDS.get(target, ()) for word in text.replace("{", " ").split() if word[-1] == ":"}

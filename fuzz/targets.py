@@ -286,6 +286,28 @@ def yaml_readers(data: bytes) -> None:
                 assert is_same(left, bare(right)), f"{shape(left)} is not {shape(bare(right))}"
 
 
+def spelled(data: bytes) -> bytes:
+    """A text of which each byte chose a piece: most mutations of it are still YAML, or nearly."""
+    return "".join(PIECES[byte % len(PIECES)] for byte in data).encode()
+
+
+def yaml_pieces(data: bytes) -> None:
+    """Both readers, and a round trip, of YAML made of pieces. The first byte: the rule."""
+    text = spelled(data[1:])
+    yaml_readers(text)
+    round_trip(bytes([0, data[0] if data else 0]) + text)
+
+
+def list_pieces(data: bytes) -> None:
+    """An encrypted list with items made of pieces, for both readers of lists, as a stream, and at the gate."""
+    text = spelled(data)
+    item = b"\n- " + text.replace(b"\n", b"\n  ") + b"\n"
+    whole = made.resource_list(made.encrypted()).encode()
+    readers(whole.replace(b"items:\n", b"items:" + item, 1))
+    stream(text)
+    gate(b"\0" + text)
+
+
 # Keys
 
 
@@ -491,6 +513,31 @@ ITEMS = [
         {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "d"}, "spec": {"template": {}}},
     )
 ]
+PIECES = (
+    *("\n", "\n", "\n  ", "\n  ", "\n    ", "\n      ", " ", "  ", "\t", "\n\n", "\r\n", "\n---\n", "\n...\n"),
+    *("a", "b", "sops", "x y", "1", "0x10", "1.50", "true", "~", "2024-01-01", "yes", "<<", "é", "\u2028", "\x85"),
+    *(": ", ": ", ": ", ":", "- ", "- ", "-", "? ", "?", "&a ", "*a", "!!str ", "!!binary ", "! ", "!x ", "!!int "),
+    *(
+        "# c",
+        "#",
+        " # d\n",
+        "\n# e\n",
+        "\n  # f\n",
+        "|",
+        "|-",
+        "|+2",
+        ">",
+        ">-\n",
+        '"',
+        "'",
+        '"q"',
+        "'q'",
+        '"\\n\\x41"',
+    ),
+    *("{", "}", "[", "]", ", ", ",", "{a: b}", "[a]", "a: b\n", "a: &a\n  b: c\n", "<<: *a\n", "- a\n", "- b: c\n"),
+    *("apiVersion: v1\n", "kind: Secret\n", "metadata:\n  name: db\n", "stringData:\n  k: plain\n", "enc", "clear"),
+    *("ENC[AES256_GCM,data:", "items:\n", "annotations: ", "_unencrypted: "),
+)
 RULES = (
     ("unencrypted_suffix", "_unencrypted"),
     ("", ""),
@@ -511,6 +558,8 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     **{f"store-{name}": store(name) for name in STORES},
     "round-trip": round_trip,
     "yaml-readers": yaml_readers,
+    "yaml-pieces": yaml_pieces,
+    "list-pieces": list_pieces,
     "metadata": metadata,
     "age-file": age_file,
     "age-identities": age_identities,
