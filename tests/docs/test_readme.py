@@ -21,12 +21,13 @@ import pytest
 from krm_sops import __version__, errors
 from krm_sops.cli import VERBS
 from krm_sops.credentials import Credentials
-from krm_sops.functions import FUNCTIONS, GROUP_VERSION
+from krm_sops.functions import FUNCTIONS, GROUP_VERSION, check, encrypt, generate_plan, template_plan
 from krm_sops.functions.decrypt import Options
 from krm_sops.gate import RULES
 from krm_sops.host import Host
 from krm_sops.keys import KEY_TYPES
 from krm_sops.limits import FUNCTION, Limits
+from krm_sops.stages import spec
 from krm_sops.stores import STORES, format_for_path
 from tests.security import made
 
@@ -371,6 +372,23 @@ def test_values_and_defaults_are_those_that_the_function_takes():
         assert f"| `spec.{name}` | {cells[1]} | {cells[2]} |" in text
     assert not defaults.strict
     assert not defaults.allow_plaintext
+
+
+SPECS = {
+    "SopsEncrypt": encrypt.SPEC,
+    "SopsCheck": check.SPEC,
+    "StageSet": (*spec.SPEC, *spec.CONTROLLERS),
+    "SopsGenerator": generate_plan.SPEC,
+    "SopsTemplate": template_plan.SPEC,
+}
+
+
+def test_each_field_of_the_other_kinds_is_named():
+    sections = re.split(r"^## ", (DOCS / "functionconfig.md").read_text(), flags=re.MULTILINE)
+    for kind, fields in SPECS.items():
+        section = next(text for text in sections if f"`{kind}`" in text.split("\n", 1)[0])
+        told = " ".join(re.findall("`([^`]+)`", section))
+        assert set(fields) <= set(re.findall(r"\w+", told)), kind
 
 
 CONFIGS = [block for name in ("functionconfig", "kpt") for block in blocks(DOCS / f"{name}.md", "yaml")]
