@@ -60,7 +60,7 @@ def fuzz(name: str, seconds: int) -> int:
         (corpus / hashlib.sha256(seed).hexdigest()[:16]).write_bytes(seed)
     words.write_text("".join('"' + "".join(rf"\x{byte:02x}" for byte in token) + '"\n' for token in tokens(name)))
     options = {
-        "dict": words,
+        **({"dict": words} if words.stat().st_size else {}),
         "max_total_time": seconds,
         "timeout": SECONDS_AN_INPUT,
         "rss_limit_mb": MEBIBYTES,
