@@ -21,8 +21,8 @@ from krm_sops.functions import run as run_function
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from subprocess import Popen
 
+    from krm_sops.builds.order import Order
     from krm_sops.credentials import Credentials
     from krm_sops.host import Host
     from krm_sops.krm.results import Result
@@ -30,6 +30,13 @@ if TYPE_CHECKING:
     from krm_sops.policy import Flags
 
 _LONGEST_MESSAGE = 1 << 16
+_GIT = {
+    "GIT_ALLOW_PROTOCOL": "https:ssh:http:git",
+    "GIT_CONFIG_NOSYSTEM": "1",
+    "GIT_CONFIG_GLOBAL": os.devnull,
+    "GIT_TERMINAL_PROMPT": "0",
+}
+"""What is elsewhere is fetched over the network; a repository of this machine is none of it (S2)."""
 _NO_PROGRAM = "install kustomize, or kubectl, in a folder of PATH; or render manifests that need no build"
 
 
@@ -62,19 +69,22 @@ class Build:
         self.allow_others = allow_others
         self.results: list[Result] = []
         self.originals: dict[str, bytes] = {}
+        self._top = ""
+        self._order: Order | None = None
 
     def run(self, folder: str) -> bytes:
-        """What kustomize makes of a folder; `originals` are then the manifests that it named, `results` what functions
-        had to say. folder: from the root.
+        """What kustomize makes of a folder, in the order of its stages if its kustomization lists a StageSet;
+        `originals` are then the manifests that it named, `results` what functions had to say. folder: from the root.
 
         Raises KrmSopsError.
         """
         program = self.host.program("kustomize") or self.host.program("kubectl")
         if program is None:
             raise ConfigError("neither kustomize nor kubectl is on PATH", hint=_NO_PROGRAM)
+        self._top = os.path.normpath(folder)
         output, message, mirror = self._built(program, folder)
         if output is not None:
-            return output
+            return output if self._order is None else self._order.of(output, self.limits)
         if any(result.is_error for result in self.results):
             answer = Answer()
             answer.results = self.results
@@ -91,6 +101,7 @@ class Build:
     def _built(self, program: str, folder: str) -> tuple[bytes | None, str, Mirror]:
         """The output, or None and why there is none."""
         self.results = []
+        self._order = None
         with PrivateFolder(self.host.env) as private:
             hand_over = [*_interpreter(), "-I", "-S", relay.__file__, f"{private.path}/socket"]
             plugins = Plugins(self.limits, hand_over, allow_others=self.allow_others)
@@ -137,6 +148,8 @@ class Build:
         home = f"{private.path}/home"
         os.mkdir(home, 0o700)
         env = {"HOME": home, "XDG_CONFIG_HOME": home, "TMPDIR": home, "KUBECONFIG": os.devnull}
+        if self.allow_remote:
+            env |= _GIT
         if self.allow_others or self.allow_remote:
             env["PATH"] = self.host.env.get("PATH", "")
         with socket.socket(socket.AF_UNIX) as server, selectors.DefaultSelector() as selector:
@@ -146,14 +159,17 @@ class Build:
             except OSError as error:
                 raise KrmSopsError(f"no socket in the private folder: {error.strerror or error}") from None
             try:
-                private.child = subprocess.Popen(
+                child = private.child = subprocess.Popen(
                     argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=env, cwd=home
                 )
             except OSError as error:
                 raise ConfigError(f"cannot start {shown(argv[0])}: {error.strerror}") from None
-            with private.child as child:
-                output, message = self._attended(child, server, selector, private)
-                status = child.wait()
+            assert child.stdout is not None
+            assert child.stderr is not None
+            with child.stdout, child.stderr:
+                said = (child.stdout.fileno(), child.stderr.fileno())
+                output, message = self._attended(said, server, selector, private)
+            status = private.wait()
             private.child = None
         if status == 0:
             for name, path in mirror.configs.items():  # as buildMetadata may have it
@@ -162,12 +178,10 @@ class Build:
         return None, _told(message, private, mirror)
 
     def _attended(
-        self, child: Popen[bytes], server: socket.socket, selector: selectors.BaseSelector, private: PrivateFolder
+        self, ends: tuple[int, int], server: socket.socket, selector: selectors.BaseSelector, private: PrivateFolder
     ) -> tuple[bytes, bytes]:
-        """stdout and stderr of kustomize, until both end."""
-        assert child.stdout is not None
-        assert child.stderr is not None
-        said = {child.stdout.fileno(): bytearray(), child.stderr.fileno(): bytearray()}
+        """stdout and stderr of kustomize, until both end.  ends: where they are read."""
+        said = {end: bytearray() for end in ends}
         selector.register(server, selectors.EVENT_READ)
         for number in said:
             selector.register(number, selectors.EVENT_READ)
@@ -200,6 +214,7 @@ class Build:
             connection.sendall(bytes([status]) + output)
 
     def _function(self, folder: str, resources: bytes, private: PrivateFolder) -> tuple[int, bytes]:
+        from krm_sops.builds.order import order_of
         from krm_sops.host import Host
         from krm_sops.krm.results import Result
 
@@ -209,6 +224,8 @@ class Build:
             os.chdir(os.path.join(self.root, inner))
             host = Host(env=self.host.env)
             output, results, status = run_function(resources, host, self.limits, self.flags, originals=self.originals)
+            if status == 0 and inner == self._top:
+                self._order = order_of(output, self.limits) or self._order
         except (KrmSopsError, OSError) as error:
             known = error if isinstance(error, KrmSopsError) else KrmSopsError(f"{shown(inner)}: {error.strerror}")
             self.results.append(Result.of(known))

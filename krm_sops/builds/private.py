@@ -74,11 +74,20 @@ class PrivateFolder:
     def _remove(self) -> None:
         if self.child is not None:
             self.child.kill()
-            self.child.wait()
+            self.wait()
         for _ in range(3):  # a grandchild may have put something there meanwhile
             remove_tree(self.path)
             if not os.path.lexists(self.path):
                 return
+
+    def wait(self) -> int:
+        """The child's exit status. Not `child.wait()`, inside of which a signal's handler could not wait as well."""
+        child = self.child
+        assert child is not None
+        if child.returncode is None:
+            _, ended = os.waitpid(child.pid, 0)
+            child.returncode = os.waitstatus_to_exitcode(ended)
+        return child.returncode
 
     def write(self, path: str, content: bytes) -> None:
         """path: from the folder; folders on the way are made. Raises KrmSopsError."""

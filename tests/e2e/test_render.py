@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 from base64 import b64decode
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -396,7 +398,46 @@ def test_functions_of_others_run_where_the_operator_says_so(built):
     assert "other" in built.objects("--enable-alpha-plugins", "--enable-exec")
 
 
+class _Git(BaseHTTPRequestHandler):
+    """git's own server of one folder of repositories, over HTTP. folder: set by the test."""
+
+    folder = ""
+
+    def answer(self) -> None:
+        path, _, query = self.path.partition("?")
+        environment = {
+            "GIT_PROJECT_ROOT": self.folder,
+            "GIT_HTTP_EXPORT_ALL": "1",
+            "GIT_CONFIG_COUNT": "1",
+            "GIT_CONFIG_KEY_0": "safe.directory",
+            "GIT_CONFIG_VALUE_0": "*",
+            "GIT_PROTOCOL": self.headers.get("Git-Protocol", ""),
+            "PATH_INFO": path,
+            "QUERY_STRING": query,
+            "REQUEST_METHOD": self.command,
+            "CONTENT_TYPE": self.headers.get("Content-Type", ""),
+            "HTTP_CONTENT_ENCODING": self.headers.get("Content-Encoding", ""),
+        }
+        body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
+        done = subprocess.run(
+            ["git", "http-backend"], env=os.environ | environment, input=body, capture_output=True, check=False
+        )
+        head, _, content = done.stdout.partition(b"\r\n\r\n")
+        fields = dict(line.split(": ", 1) for line in head.decode().split("\r\n"))
+        self.send_response(int(fields.pop("Status", "200").split()[0]))
+        for name, value in fields.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(content)
+
+    do_GET = do_POST = answer
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
 def test_remote_resources_come_where_the_operator_says_so(built, tmp_path):
+    built.clients.need("git")
     remote = tmp_path / "remote"
     remote.mkdir()
     (remote / "kustomization.yaml").write_text("resources: [m.yaml]\n")
@@ -404,9 +445,16 @@ def test_remote_resources_come_where_the_operator_says_so(built, tmp_path):
     git = ["git", "-c", "user.name=a", "-c", "user.email=a@b"]
     for command in (["init", "-qb", "main"], ["add", "."], ["commit", "-qm", "a"]):
         subprocess.run([*git, *command], cwd=remote, check=True)
-    built.write({"kustomization.yaml": f"resources: ['file://{remote}//?ref=main', s.yaml]\n", "s.yaml": SECRET})
-    assert "is remote" in built.render().stderr
-    assert set(built.objects("--allow-remote")) == {"plain", "db"}
+    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Git", (_Git,), {"folder": str(tmp_path)}))
+    Thread(target=server.serve_forever, daemon=True).start()
+    address = f"http://127.0.0.1:{server.server_port}/remote/.git//?ref=main"
+    built.write({"kustomization.yaml": f"resources: ['{address}', s.yaml]\n", "s.yaml": SECRET})
+    try:
+        assert "is remote" in built.render().stderr
+        assert set(built.objects("--allow-remote")) == {"plain", "db"}
+    finally:
+        server.shutdown()
+        server.server_close()
 
 
 def test_the_users_own_origins_stay(built):

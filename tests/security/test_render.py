@@ -226,6 +226,23 @@ def test_a_narrower_root_holds(repository: Repository):
     assert repository.render("--root", "app", "a.yaml").returncode == 1
 
 
+@pytest.mark.parametrize("address", ["file://{}//?ref=main", "git::{}//?ref=main", "git::file://{}//?ref=main"])
+def test_remote_is_not_what_lies_elsewhere_on_this_machine(repository: Repository, address: str):
+    """S2: --allow-remote opens the network to a repository, not other repositories here."""
+    repository.clients.need("git")
+    other = repository.root.parent / "other"
+    other.mkdir()
+    (other / "kustomization.yaml").write_text("resources: [a.yaml]\n")
+    (other / "a.yaml").write_text(MANIFEST.replace("name: a", "name: of-another"))
+    git = ["git", "-c", "user.name=a", "-c", "user.email=a@b"]
+    for command in (["init", "-qb", "main"], ["add", "."], ["commit", "-qm", "a"]):
+        subprocess.run([*git, *command], cwd=other, check=True)
+    repository.write({"app/kustomization.yaml": f"resources: ['{address.format(other)}']\n"})
+    done = repository.render("--allow-remote", "--root", ".", "app")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "of-another" not in done.stderr
+
+
 def test_files_of_a_folder_do_not_lead_out_either(repository: Repository):
     """S2."""
     repository.write({"a/a.yaml": MANIFEST})
@@ -370,6 +387,32 @@ def test_no_signal_leaves_a_private_copy_behind(repository: Repository):
         time.sleep(0.2)
     assert not private_folders() - before
     assert len([status for status in ended if status not in (0, 1)]) > 10, ended
+
+
+def test_a_signal_while_kustomize_is_waited_for_ends_both(repository: Repository):
+    """S24: it has closed its streams and goes on; nothing waits for it twice, and its folder goes."""
+    repository.write(INPUTS)
+    marker = repository.root.parent / "marker"
+    fake = repository.root.parent / "bin" / "kustomize"
+    fake.write_text(f"#!/bin/sh\nexec >&- 2>&-\npwd >{marker}\nexec sleep 100\n")
+    fake.chmod(0o755)
+    with subprocess.Popen(
+        [repository.root.parent / "bin" / "krm-sops", "render", "--key-file", repository.key, "app"],
+        cwd=repository.root,
+        env=repository.clients.env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as child:
+        while not (marker.exists() and marker.read_text()):
+            time.sleep(0.05)
+        time.sleep(0.3)
+        child.send_signal(signal.SIGTERM)
+        try:
+            assert child.communicate(timeout=60)[0] == b""
+        finally:
+            child.kill()
+    assert child.returncode
+    assert not Path(marker.read_text().strip()).exists()
 
 
 def test_what_kustomize_says_of_a_plaintext_is_not_repeated(repository: Repository):
