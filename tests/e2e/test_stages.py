@@ -14,6 +14,7 @@ from tests.e2e.clients import EXAMPLES, KEY, PASSWORD, ROOT, WRONG_KEY, Clients,
 
 STAGE = "krm-sops.dev/stage"
 WAVE = "argocd.argoproj.io/sync-wave"
+EXEC = "exec: {path: krm-sops}"
 DEPENDS_ON = "config.kubernetes.io/depends-on"
 ORDERS = {
     "stages-secrets-first": [("secrets", "database"), ("app", "payments"), ("app", "payments")],
@@ -45,6 +46,10 @@ def note(item, name):
 
 def staged(items):
     return [(note(item, STAGE), item["metadata"]["name"]) for item in items if note(item, STAGE)]
+
+
+def names(items):
+    return [(note(item, STAGE), item["metadata"]["name"]) for item in items]
 
 
 def identity(item):
@@ -110,6 +115,69 @@ def test_waves_sort_in_the_documented_order(name, client, clients, tmp_path):
     assert sorted(staged(items)) == sorted(ORDERS[name])
     assert PASSWORD in done.stdout
     assert "AGE-SECRET-KEY" not in done.stdout
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_build_leaves_in_the_documented_order_whatever_kustomize_makes_of_it(name, clients, tmp_path):
+    clients.need("kustomize")
+    folder = copy(name, tmp_path)
+    listed = yaml.safe_load((folder / "kustomization.yaml").read_text())
+    listed["resources"].reverse()
+    for change in ({}, {"sortOptions": {"order": "legacy"}}):
+        (folder / "kustomization.yaml").write_text(yaml.safe_dump(listed | change))
+        done = clients.run("krm-sops", "render", folder)
+        assert (done.returncode, done.stderr) == (0, "")
+        stages = [stage for stage, _ in staged(objects(done.stdout))]
+        assert stages == [stage for stage, _ in ORDERS[name]]
+    outside = clients.run("kustomize", "build", "--enable-alpha-plugins", "--enable-exec", folder, cwd=folder)
+    assert sorted(map(str, objects(outside.stdout))) == sorted(map(str, objects(done.stdout)))
+
+
+def test_what_is_renamed_after_its_stage_was_told_stays_in_it_and_what_is_new_comes_first(clients, tmp_path):
+    """By hashes, at the end of a build; by a later transformer; made by one, so in no stage."""
+    clients.need("kustomize")
+    folder = copy("stages-secrets-first", tmp_path)
+    listed = yaml.safe_load((folder / "kustomization.yaml").read_text())
+    hashed = {"kustomize.config.k8s.io/needs-hash": "true"}
+    config = {"kind": "ConfigMap", "metadata": {"name": "limits", "namespace": "payments", "annotations": hashed}}
+    (folder / "payments-secrets" / "limits.yaml").write_text(yaml.safe_dump({"apiVersion": "v1", **config}))
+    prefix = {"apiVersion": "builtin", "kind": "PrefixTransformer", "metadata": {"name": "prefix"}, "prefix": "new-"}
+    prefix["fieldSpecs"] = [{"path": "metadata/name", "kind": "Secret"}]
+    (folder / "prefix.yaml").write_text(yaml.safe_dump(prefix))
+    note = {"apiVersion": "krm-sops.dev/v1alpha1", "kind": "SopsTemplate", "metadata": {"name": "note"}}
+    note["metadata"] |= {"namespace": "payments", "annotations": {"config.kubernetes.io/function": EXEC}}
+    made = {"metadata": {"name": "note"}, "stringData": {"user": "<SOPS:new-database/user>"}}
+    note["spec"] = {"secrets": [{"secret": "database", "values": {"new-database/user": "user"}}], "templates": [made]}
+    (folder / "note.yaml").write_text(yaml.safe_dump(note))
+    listed["resources"].append("payments-secrets/limits.yaml")
+    listed["transformers"] += ["note.yaml", "prefix.yaml"]
+    (folder / "kustomization.yaml").write_text(yaml.safe_dump(listed))
+    done = clients.run("krm-sops", "render", folder)
+    assert (done.returncode, done.stderr) == (0, "")
+    found = [(note_of, name.partition("limits-")[0] or "limits") for note_of, name in names(objects(done.stdout))]
+    assert found[0] == (None, "new-note")
+    assert sorted(found[1:3]) == [("secrets", "limits"), ("secrets", "new-database")]
+    assert found[3:] == [("app", "payments"), ("app", "payments")]
+
+
+def test_only_a_stageset_of_the_kustomization_that_is_built_gives_the_order(clients, tmp_path):
+    """What a base orders is for the kustomization above to order again."""
+    clients.need("kustomize")
+    folder = copy("stages-secrets-first", tmp_path)
+    (folder / "base").mkdir()
+    top = yaml.safe_load((folder / "kustomization.yaml").read_text())
+    top["resources"] = ["payments-app/rendered.yaml", "base"]
+    base = {"resources": ["payments-secrets/database.enc.yaml", "key.yaml"], "transformers": top.pop("transformers")}
+    for name in ("payments-secrets", "argocd.yaml", "key.yaml"):
+        (folder / name).rename(folder / "base" / name)
+    config = yaml.safe_load((folder / "base" / "argocd.yaml").read_text())
+    del config["spec"]["stages"][1]
+    (folder / "base" / "argocd.yaml").write_text(yaml.safe_dump(config))
+    (folder / "base" / "kustomization.yaml").write_text(yaml.safe_dump(base))
+    (folder / "kustomization.yaml").write_text(yaml.safe_dump(top))
+    done = clients.run("krm-sops", "render", folder)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [stage for stage, _ in names(objects(done.stdout))] == [None, None, "secrets"]
 
 
 @pytest.mark.parametrize("name", NAMES)
