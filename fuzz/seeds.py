@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from base64 import b64encode
+from base64 import b64decode, b64encode
 from typing import TYPE_CHECKING
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -16,7 +16,7 @@ from krm_sops.keyservice import field
 from krm_sops.stores import STORES
 from tests import agefile, pgp_encoder
 from tests.security import made
-from tests.streams import Maker
+from tests.streams import VALUES, Maker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -266,17 +266,15 @@ def identities() -> list[bytes]:
     ssh = Ed25519PrivateKey.from_private_bytes(bytes(32))
     openssh = ssh.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption())
     lines = encoded(made.IDENTITY, f"# c\n{made.IDENTITY}\r\n", "AGE-PLUGIN-X-1")
-    return [*lines, openssh, agefile.protected(made.IDENTITY.encode())]
+    body = b64decode(b"".join(openssh.splitlines()[1:-1]))
+    return [*lines, openssh, body, bytes(32), agefile.protected(made.IDENTITY.encode())]
 
 
 def recipients() -> list[bytes]:
     ssh = Ed25519PrivateKey.from_private_bytes(bytes(32)).public_key()
-    return [
-        made.RECIPIENT.encode(),
-        ssh.public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH),
-        b"ssh-rsa AAAA",
-        b"age1x1",
-    ]
+    line = ssh.public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
+    rsa = b64decode("AAAAB3NzaC1yc2EAAAADAQABAAABAQ==") + bytes([255] * 257)
+    return [made.RECIPIENT.encode(), line, b64decode(line.split()[1]), rsa, bytes(range(32)), b"age1x1"]
 
 
 def messages() -> list[bytes]:
@@ -306,6 +304,7 @@ SEEDS: dict[str, Callable[[], list[bytes]]] = {
     "function-config": configs,
     "original": lambda: [b64encode(bytes(16) + made.yaml(made.encrypted()).encode())],
     "origin": lambda: encoded(*(made.yaml(made.encrypted()) + "\0" + note for note in ORIGINS)),
+    "values": lambda: numbered([str(value).encode("utf-8", "surrogatepass") for value in VALUES], 9),
     "embedded": all_documents,
     "round-trip": lambda: [
         bytes([at, rule]) + one for at, one in enumerate(all_documents()) for rule in range(len(RULES))

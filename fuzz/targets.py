@@ -10,7 +10,7 @@ import os
 import socket
 import tempfile
 import time
-from base64 import b64encode
+from base64 import b64encode, encodebytes
 from contextlib import contextmanager, suppress
 from functools import cache
 from http.client import HTTPException
@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from krm_sops import templates
+from krm_sops.age import bech32
 from krm_sops.age.format import ARMOR_BEGIN, dearmor, decrypt
 from krm_sops.age.identities import Reader
 from krm_sops.age.recipients import parse
@@ -54,6 +55,7 @@ from krm_sops.stores import STORES
 from krm_sops.tree import Branch, Comment, Entry
 from krm_sops.yamlcomments import read as read_with_comments
 from krm_sops.yamlio import read_all
+from tests import agefile
 from tests.security import made
 
 if TYPE_CHECKING:
@@ -63,6 +65,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[1]
 NOW = "2026-01-31T12:00:00Z"
+KEYS_AT_HAND = Reader().read(made.IDENTITY.encode(), "test")
 MARKS = (made.IDENTITY[24:56], "plain-of-")
 """What must not be said: of the key at hand, and of the values in documents of tests/security/made.py."""
 HEAD = b"apiVersion: config.kubernetes.io/v1\nkind: ResourceList\n"
@@ -202,6 +205,30 @@ def origin(data: bytes) -> None:
         in_stream(made.yaml(made.KEY_SECRET).encode(), made.yaml(item).encode("utf-8", "replace"), {"a.yaml": file})
 
 
+def values(data: bytes) -> None:
+    """A decrypted value of any bytes in the place of its ciphertext, however that was written: it reads as that value.
+
+    The first byte: how it was written, and the type word.
+    """
+    number = data[0] if data else 0
+    value = data[1:]
+    word = ("str", "str", "str", "bytes", "int", "float", "bool", "time")[number // 16 % 8]
+    enc = made.enc(value, "stringData:k:", word)
+    item = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "db"}, "stringData": {"k": value}}
+    block = made.yaml({**made.encrypted()["sops"], "mac": made.mac_of(item)})
+    ways = (enc, f'"{enc}"', f"'{enc}'", f"|-\n    {enc}", f">-\n    {enc}", f"!!str {enc}", f"&a {enc}", f"{enc} # c")
+    field = f"\n  k: {ways[number % 8]}\n" if number % 16 < 8 else f" {{k: {enc!r}, l: }}\n"
+    text = made.yaml({**item, "stringData": None}).replace("stringData: null\n", f"stringData:{field}")
+    text += "sops:\n" + "".join(f"  {line}\n" for line in block.splitlines())
+    output, _, status = function(made.resource_list(text).encode(), data)
+    if status == 0 and word == "str":
+        (source,) = read_all(output.decode(), FUNCTION, 10_000)
+        assert isinstance(source.root, Branch)
+        (found,) = source.root.get("items")
+        read = found.get("stringData").get("k")
+        assert read == value.decode("utf-8", "surrogateescape"), f"{value!r} is read as {read!r}"
+
+
 def embedded(data: bytes) -> None:
     """A document in a value of a Secret and of a ConfigMap."""
     secret = {**made.PLAIN, "stringData": {"a.yaml": data.decode("latin-1")}}
@@ -325,22 +352,32 @@ def metadata(data: bytes) -> None:
 def age_file(data: bytes) -> None:
     with lawful(data):
         raw = dearmor(data) if data.lstrip().startswith(ARMOR_BEGIN) else data
-        decrypt(raw, Reader().read(made.IDENTITY.encode(), "test"), 1 << 20)
+        decrypt(raw, KEYS_AT_HAND, 1 << 20)
+    with lawful(data):  # stanzas behind a MAC that fits
+        decrypt(agefile.make([data.decode("latin-1")], b"x") if data.isascii() else b"", KEYS_AT_HAND, 1 << 20)
+    with lawful(data):  # a body of any bytes
+        body = agefile.stanza("X25519", [agefile.b64(data[:32])], data[32:64])
+        decrypt(agefile.make([body], b"x"), KEYS_AT_HAND, 1 << 20)
 
 
 def age_identities(data: bytes) -> None:
-    with lawful(data):
-        found = Reader(lambda _: "secret", most_work=10).read(data, "test", words=True)
-        raw = dearmor(made.WRAPPED.encode())
-        decrypt(raw, found, 1 << 20)
-    with lawful(data):
-        from_text(data, "a", "test")
+    texts = [data, *(bech32.encode(name, data).upper().encode() for name in ("age-secret-key-", "age-secret-key-pq-"))]
+    texts.append(b"-----BEGIN OPENSSH PRIVATE KEY-----\n%s-----END OPENSSH PRIVATE KEY-----\n" % encodebytes(data))
+    for text in texts:
+        with lawful(data):
+            found = Reader(lambda _: "secret", most_work=10).read(text, "test", words=True)
+            decrypt(dearmor(made.WRAPPED.encode()), found, 1 << 20)
+        with lawful(data):
+            from_text(text, "a", "test")
 
 
 def age_recipients(data: bytes) -> None:
-    with lawful(data):
-        for stanza in parse(data.decode("utf-8", "replace")).wrap(bytes(16)):
-            stanza.write()
+    texts = [data.decode("utf-8", "replace"), bech32.encode("age", data), bech32.encode("age1pq", data)]
+    texts += [f"{kind} {b64encode(data).decode()} c" for kind in ("ssh-ed25519", "ssh-rsa")]
+    for text in texts:
+        with lawful(data):
+            for stanza in parse(text).wrap(bytes(16)):
+                stanza.write()
 
 
 @cache
@@ -554,6 +591,7 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "function-config": function_config,
     "original": original,
     "origin": origin,
+    "values": values,
     "embedded": embedded,
     **{f"store-{name}": store(name) for name in STORES},
     "round-trip": round_trip,
