@@ -55,7 +55,7 @@ _OTHERWISE: Registry[Callable[[list[str]], int]] = Registry(
 """By what stands in the place of a verb."""
 
 HELP = """\
-krm-sops decrypts SOPS documents: as a KRM function for kustomize and kpt, and on the command line.
+krm-sops decrypts and encrypts SOPS documents: as a KRM function for kustomize and kpt, and on the command line.
 
 Usage:
   krm-sops [FLAG...]            read a ResourceList on stdin, write it decrypted to stdout (KRM function)
@@ -94,7 +94,7 @@ As a function, the functionConfig is one of
   v1 Secret                     the key Secret itself: entries *.agekey, *.asc, *.sshkey, sops.aws-kms and the like
   krm-sops.dev/v1alpha1 SopsDecrypt
                                 spec: decryption.secretRef.name, keys[] (value, env or file), mac, ambient, strict,
-                                selectors, exclude, allowPlaintext, keepOriginal
+                                selectors, exclude, include, allowPlaintext, keepOriginal, needsHash
   krm-sops.dev/v1alpha1 SopsEncrypt
                                 spec: creationRules, exclude, freshDataKey, and the same for keys
   krm-sops.dev/v1alpha1 SopsGenerator

@@ -145,7 +145,7 @@ def test_commands_md_quotes_the_help_of_every_verb():
 def test_every_other_quoted_help_is_the_programs():
     for page in PAGES:
         for block in blocks(page, "text"):
-            if block.startswith("krm-sops decrypts SOPS documents") and page.name != "commands.md":
+            if block.startswith("krm-sops decrypts and encrypts SOPS documents") and page.name != "commands.md":
                 assert block == help_of(""), page
 
 
@@ -448,6 +448,8 @@ def test_the_licence_is_whole():
 def test_decisions_are_numbered_and_fit_a_screen():
     pages = sorted((DOCS / "adr").glob("*.md"))
     assert [page.name[:5] for page in pages] == [f"{number:04}-" for number in range(1, len(pages) + 1)]
+    listed = re.findall(r"^- \[(\d{4}) .*\]\(adr/(.*)\)$", (DOCS / "architecture.md").read_text(), re.MULTILINE)
+    assert listed == [(page.name[:4], page.name) for page in pages]
     for page in pages:
         text = page.read_text()
         assert [line for line in text.splitlines() if line.startswith("## ")] == [
