@@ -22,8 +22,11 @@ if TYPE_CHECKING:
     from krm_sops.tree import Leaf as Value
 
 _ENCRYPTED = re.compile(
-    r"ENC\[AES256_GCM,data:[A-Za-z0-9+/]*={0,2},iv:[A-Za-z0-9+/]+={0,2},tag:[A-Za-z0-9+/]+={0,2},type:[a-z]+\]"
+    r"ENC\[AES256_GCM,data:([A-Za-z0-9+/]+={0,2}),iv:([A-Za-z0-9+/]+={0,2}),tag:([A-Za-z0-9+/]+={0,2}),"
+    r"type:(?:str|int|float|bool|bytes|time|comment)\]"
 )
+_IV_BYTES, _TAG_BYTES = range(12, 129), range(16, 17)
+"""sops writes IVs of 32 bytes, other programs of 12; the longest is what OpenSSL takes."""
 _DEPTH = 3
 """Documents inside of documents."""
 
@@ -150,7 +153,7 @@ class Judged:
         except InputError as error:
             self._tell("InvalidMetadata", error.message, owner.at, owner.object, "sops")
             return
-        if not _ENCRYPTED.fullmatch(metadata.mac):
+        if not _is_well_formed(metadata.mac):
             self._tell("MissingMac", "the sops block has no usable MAC", owner.at, owner.object, "sops.mac")
         try:
             _mark_chosen(self.source, owner.branch, owner.leaves, metadata.selection)
@@ -172,7 +175,7 @@ class Judged:
                     self._tell_leaf("PlaintextValue", "plain text, where the sops block wants ciphertext", leaf)
             elif not leaf.chosen:
                 self._tell_leaf("StrayCiphertext", "an encrypted value, where the sops block wants plain text", leaf)
-            elif not _ENCRYPTED.fullmatch(str(value).rstrip()):
+            elif not _is_well_formed(str(value).rstrip()):
                 self._tell_leaf("InvalidDocument", "an encrypted value that is cut off or damaged", leaf)
 
     def _judge_rule(self, owner: Owner, metadata: Metadata) -> None:
@@ -198,10 +201,10 @@ class Judged:
             self._tell("MissingMetadata", f"{what}, but no sops block", some[0].start, subject, some[0].path)
         plain = [leaf for leaf in free if leaf.is_secret and not leaf.is_ciphertext]
         for subject, some in _by_object([leaf for leaf in plain if not self._is_encrypted_inside(leaf)]):
-            text = (
-                f"a {subject.kind if subject.holds_secrets else 'secretGenerator'} with {_counted(some)} in plain text"
+            what = "Secret" if subject.is_secret else subject.kind if subject.holds_secrets else "secretGenerator"
+            self._tell(
+                "PlainSecret", f"a {what} with {_counted(some)} in plain text", some[0].start, subject, some[0].path
             )
-            self._tell("PlainSecret", text, some[0].start, subject, some[0].path)
 
     def _compare(self, wanted: Selection) -> None:
         """wanted: what `.sops.yaml` wants encrypted."""
@@ -248,6 +251,18 @@ class Judged:
             return False
         annotation = leaf.object.annotations.get(LOCAL_CONFIG)
         return not key.is_sops or annotation not in (None, "false")
+
+
+def _is_well_formed(text: str) -> bool:
+    """Whether it has all that a ciphertext has, each of its length; only a key tells more."""
+    from binascii import Error, a2b_base64
+
+    parts = _ENCRYPTED.fullmatch(text)
+    try:
+        _, iv, tag = (a2b_base64(part, strict_mode=True) for part in parts.groups()) if parts else (b"", b"", b"")
+    except Error:
+        return False
+    return len(iv) in _IV_BYTES and len(tag) in _TAG_BYTES
 
 
 def _is_injected(path: str) -> bool:

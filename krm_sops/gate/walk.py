@@ -37,7 +37,10 @@ class Object:
 
     @property
     def is_secret(self) -> bool:
-        return self.kind == "Secret" and "/" not in _text(self.branch, "apiVersion")
+        """Whether it is a Secret, or may be one since its kind is ciphertext."""
+        version = _text(self.branch, "apiVersion")
+        is_core = version.startswith(CIPHERTEXT) or "/" not in version
+        return is_core and (self.kind == "Secret" or self.kind.startswith(CIPHERTEXT))
 
     @property
     def holds_secrets(self) -> bool:

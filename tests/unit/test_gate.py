@@ -280,6 +280,41 @@ def test_a_rule_that_leaves_values_of_a_secret_plain_is_found():
     assert finding.message == "encrypted_regex '^password$' leaves a value in plain text"
 
 
+def test_a_value_left_plain_is_found_where_the_kind_itself_is_encrypted():
+    """As `sops encrypt --unencrypted-suffix assword` leaves a Secret."""
+    secret = SECRET.replace("v1", SEALED).replace("Secret", SEALED).replace("db", SEALED).replace("prod", SEALED)
+    block = BLOCK.replace("encrypted_regex", "unencrypted_suffix").replace("^(data|stringData|spec)$", "assword")
+    text = f"{secret}stringData:\n  user: {SEALED}\n  password: plainplain\n{block}"
+    assert places(text) == [("WeakSelection", 8, "stringData.password")]
+    assert rules(f"{secret}stringData:\n  password: plainplain\n") == ["MissingMetadata", "PlainSecret"]
+    assert rules(text.replace("plainplain", "''")) == []
+
+
+GARBLED = {
+    "a short tag": SEALED.replace(SEALED[SEALED.index(",tag:") : SEALED.index(",type:")], ",tag:AAAA"),
+    "a short iv": SEALED.replace(SEALED[SEALED.index(",iv:") : SEALED.index(",tag:")], ",iv:AAAA"),
+    "both": f"ENC[AES256_GCM,data:{b64encode(b'plain').decode()},iv:AAAA,tag:AAAA,type:str]",
+    "no data": SEALED.replace(SEALED[SEALED.index("data:") : SEALED.index(",iv:")], "data:"),
+    "broken base64": SEALED.replace("data:", "data:A"),
+    "another type": SEALED.replace("type:str", "type:text"),
+    "text before it": f"fake {SEALED}",
+}
+
+
+@pytest.mark.parametrize("value", GARBLED.values(), ids=GARBLED)
+def test_what_only_looks_like_ciphertext_is_found(value):
+    text = f"{SECRET}stringData:\n  password: {value}\n{BLOCK}"
+    assert set(rules(text)) <= {"InvalidDocument", "PlaintextValue", "WeakSelection"}
+    assert places(text)[0][1:] == (7, "stringData.password")
+    if value.startswith("ENC"):
+        assert "MissingMac" in changed(made.encrypted()["sops"]["mac"], value)
+
+
+@pytest.mark.parametrize("word", ["str", "int", "float", "bool", "bytes", "time", "comment"])
+def test_ciphertext_of_every_type_passes(word):
+    assert rules(f"{SECRET}stringData:\n  a: {SEALED.replace('type:str', 'type:' + word)}\n{BLOCK}") == []
+
+
 def test_a_rule_that_chooses_nothing_is_found_unless_another_document_of_the_file_has_values():
     namespace = f"apiVersion: v1\nkind: Namespace\nmetadata: {{name: x}}\n{BLOCK}"
     assert [(one.rule, one.severity) for one in judged(namespace).findings] == [("WeakSelection", "warning")]
