@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from base64 import b64decode, b64encode
 from typing import TYPE_CHECKING
 
@@ -279,7 +280,9 @@ def recipients() -> list[bytes]:
 
 def messages() -> list[bytes]:
     keys = pgp_encoder.RsaKey(), pgp_encoder.EcdhKey()
-    return [*(pgp_encoder.message(key) for key in keys), *of_files("tests/vectors/pgp/*.msg")]
+    inside = pgp_encoder.literal()
+    inner = [inside, pgp_encoder.packet(8, b"\2" + zlib.compress(inside)), pgp_encoder.partial_packet(11, inside)]
+    return [*inner, *(pgp_encoder.message(key) for key in keys), *of_files("tests/vectors/pgp/*.msg")]
 
 
 def answers() -> list[bytes]:

@@ -55,7 +55,7 @@ from krm_sops.stores import STORES
 from krm_sops.tree import Branch, Comment, Entry
 from krm_sops.yamlcomments import read as read_with_comments
 from krm_sops.yamlio import read_all
-from tests import agefile
+from tests import agefile, pgp_encoder
 from tests.security import made
 
 if TYPE_CHECKING:
@@ -65,6 +65,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[1]
 NOW = "2026-01-31T12:00:00Z"
+ECDH = pgp_encoder.EcdhKey()
 KEYS_AT_HAND = Reader().read(made.IDENTITY.encode(), "test")
 MARKS = (made.IDENTITY[24:56], "plain-of-")
 """What must not be said: of the key at hand, and of the values in documents of tests/security/made.py."""
@@ -393,6 +394,9 @@ def secret_keys() -> list:
 def pgp_message(data: bytes) -> None:
     with lawful(data):
         Message.read(data).open(secret_keys(), lambda _: [b"secret"])
+    with lawful(data):  # what a message holds when it is open
+        inside = pgp_encoder.message(ECDH, data)
+        Message.read(inside).open(read_ring(ECDH.armored()), lambda _: [])
 
 
 def pgp_keys(data: bytes) -> None:
