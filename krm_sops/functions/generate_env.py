@@ -10,8 +10,6 @@ Sources: joho/godotenv 1.5.1, parser.go; goabout/kustomize-sopssecretgenerator 1
 
 from __future__ import annotations
 
-import re
-
 from krm_sops.errors import InputError
 from krm_sops.stores import STORES
 from krm_sops.tree import Branch, Comment, from_bytes
@@ -19,6 +17,8 @@ from krm_sops.yamlwrite import scalar_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import re
+
     Pairs = list[tuple[str, str]]
 
 _SPACE = "\t\v\f\r \x85\xa0"
@@ -26,9 +26,7 @@ _ALL_SPACE = (
     _SPACE + "\n\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u2028\u2029\u202f\u205f\u3000"
 )
 _IN_NAME = "_." + _SPACE + "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-_ESCAPE = re.compile(r"\\(.)")
-_ESCAPED = re.compile(r"\\([^$])")
-_VARIABLE = re.compile(r"(\\)?\$\(?\{?([A-Z0-9_]+)?\}?")
+_IN_KEY = frozenset("-._0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
 
 
 def pairs(dialect: str, format_: str, branches: list[Branch]) -> Pairs:
@@ -141,19 +139,26 @@ class _Reader:
         value = text[start:end].strip(quote)
         if quote == "'":
             return value
-        value = _ESCAPE.sub(lambda found: {"n": "\n", "r": "\r"}.get(found[1], found[0]), value)
-        return self._variables(_ESCAPED.sub(r"\1", value))
+        if "\\" in value:
+            import re  # most values need none of it
+
+            value = re.sub(r"\\(.)", lambda found: {"n": "\n", "r": "\r"}.get(found[1], found[0]), value)
+            value = re.sub(r"\\([^$])", r"\1", value)
+        return self._variables(value)
 
     def _variables(self, value: str) -> str:
+        if "$" not in value:
+            return value
         if not self.expand:
             return value.replace("\\$", "$")
+        import re
 
         def instead(found: re.Match[str]) -> str:
             if found[1]:
                 return found[0][1:]
             return self.known.get(found[2], "") if found[2] else found[0]
 
-        return _VARIABLE.sub(instead, value)
+        return re.sub(r"(\\)?\$\(?\{?([A-Z0-9_]+)?\}?", instead, value)
 
     def _line(self, at: int) -> int:
         return self.text.count("\n", 0, at) + 1
@@ -169,4 +174,4 @@ def _without_comment(line: str) -> str:
 
 def is_key(name: str) -> bool:
     """Whether Kubernetes takes it for a key of a Secret or ConfigMap."""
-    return re.fullmatch(r"[-._a-zA-Z0-9]{1,253}", name) is not None and name not in (".", "..")
+    return 1 <= len(name) <= 253 and _IN_KEY.issuperset(name) and name not in (".", "..")

@@ -18,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from krm_sops import leanyaml, primitives
+from tests.generating import own
 from tests.security import made
 
 FOLDERS = [str(Path(find_spec(name).origin).parent.parent) for name in ("krm_sops", "cryptography", "yaml")]
@@ -118,6 +119,15 @@ def test_a_verb_that_decrypts_a_file_starts_without_the_slow_modules(verb, tmp_p
     assert done.returncode == 0, done.stderr
     assert "plain-of-password" in done.stdout
     assert set(done.stderr.split()).isdisjoint(SLOW)
+
+
+def test_a_generator_of_encrypted_manifests_starts_without_the_slow_modules(tmp_path):
+    (tmp_path / "secret.yaml").write_text(made.yaml(made.encrypted()))
+    config = own(files=["secret.yaml"], keys=[{"value": made.IDENTITY}])
+    given = {"apiVersion": "config.kubernetes.io/v1", "kind": "ResourceList", "items": [], "functionConfig": config}
+    output, modules = function(json.dumps(given), f"import posix\nposix.chdir({str(tmp_path)!r})\n")
+    assert "plain-of-password" in output
+    assert modules.isdisjoint(SLOW)
 
 
 @pytest.mark.parametrize(
