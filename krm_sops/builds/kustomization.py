@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 
+from krm_sops.builds.merging import merged
 from krm_sops.errors import ConfigError, InputError, LimitError, shown
 from krm_sops.krm.item import refuse_duplicates
 from krm_sops.roots import open_below, read_below
@@ -67,8 +68,9 @@ def read(root: str, path: str, limits: Limits) -> Branch:
 
     raw = read_below(root, path, limits.document_bytes)
     try:
-        branch = read_yaml(raw.decode().removeprefix("\ufeff"), limits, limits.document_nodes).root
-        refuse_duplicates(branch)
+        source = read_yaml(raw.decode().removeprefix("\ufeff"), limits, limits.document_nodes)
+        refuse_duplicates(source.root)
+        branch = merged(source, is_old=True)
     except LimitError as error:
         raise LimitError(f"{shown(path)}: {error.message}") from None
     except InputError as error:

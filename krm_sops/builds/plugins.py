@@ -8,8 +8,10 @@ container engine nor an installed krm-sops is needed.
 from __future__ import annotations
 
 from krm_sops.builds.kustomization import HELM
+from krm_sops.builds.merging import MERGE, merged
 from krm_sops.errors import ConfigError, InputError, PolicyError, ResourceListError, shown
 from krm_sops.functions import function_for
+from krm_sops.krm.item import refuse_duplicates
 from krm_sops.krm.stream import Stream
 from krm_sops.limits import FUNCTION
 from krm_sops.stores.json import in_one_line
@@ -48,9 +50,25 @@ class Plugins:
 
         Raises PolicyError, ResourceListError, InputError, LimitError.
         """
+        if MERGE.encode() in raw:
+            raw = self._without_merges(raw, where)
         stream = Stream(self.limits)
         stream.add(raw, where)
         return [self._config(item, where, sources) for item in stream.items]
+
+    def _without_merges(self, raw: bytes, where: str) -> bytes:
+        stream = Stream(self.limits)
+        texts = []
+        for document in stream.parse(raw, where):
+            document.items  # noqa: B018 (reads it)
+            source = document.source
+            try:
+                if source is not None:
+                    refuse_duplicates(source.root)
+                    texts.append(in_one_line(merged(source, is_old=False)) + "\n")
+            except InputError as error:
+                raise ConfigError(f"{document}: {error.message}", hint=error.hint) from None
+        return "---\n".join(texts).encode()
 
     def _config(self, item: Item, where: str, sources: Callable[[Branch], Node]) -> Branch:
         kind = item.kind

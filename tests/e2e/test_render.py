@@ -488,6 +488,59 @@ def test_no_private_name_leaves_in_an_annotation(built):
     assert built.render("app").stdout == by_kustomize
 
 
+SPELLINGS = {
+    "a merge key": (
+        "resources: [d.yaml]\ncommonAnnotations: &a {x: one, q: two}\nlabels: [{pairs: {<<: *a, x: own}}]\n"
+    ),
+    "a merge key that comes later": (
+        "resources: [d.yaml]\ncommonAnnotations: &a {x: one, q: two}\nlabels: [{pairs: {x: own, <<: *a}}]\n"
+    ),
+    "all of it merged": "<<: [{resources: [d.yaml]}, {namePrefix: p-, resources: []}]\n",
+    "yes": "configMapGenerator: [{name: m, literals: [a=b]}]\ngeneratorOptions: {disableNameSuffixHash: yes}\n",
+    "Off": "configMapGenerator: [{name: m, literals: [a=b], options: {disableNameSuffixHash: Off}}]\n",
+    "an octal number": "resources: [d.yaml]\nreplicas: [{name: d, count: 010}]\n",
+    "a new octal number": "resources: [d.yaml]\nreplicas: [{name: d, count: 0o10}]\n",
+    "a number with underscores": "resources: [d.yaml]\nreplicas: [{name: d, count: 1_000}]\n",
+    "a number with an exponent": "resources: [d.yaml]\nreplicas: [{name: d, count: 1e3}]\n",
+    "a hexadecimal number": "resources: [d.yaml]\nreplicas: [{name: d, count: 0x1F}]\n",
+    "no number": "resources: [d.yaml]\nreplicas: [{name: d, count: ~}]\n",
+    "a day": "resources: [d.yaml]\ncommonAnnotations: {x: 2001-01-01, z: 12:30:45}\n",
+    "an alias of a boolean": (
+        "configMapGenerator: [{name: m, literals: [a=b], options: {immutable: &a y, disableNameSuffixHash: *a}}]\n"
+    ),
+    "a merge key in a plugin": (
+        "resources: [d.yaml]\ntransformers:\n- |\n  apiVersion: builtin\n  kind: AnnotationsTransformer\n"
+        "  metadata: {name: t, annotations: &a {x: one, q: w}}\n  annotations: {x: 2001-01-01, z: y, <<: *a}\n"
+        "  fieldSpecs: [{path: metadata/annotations, create: true}]\n"
+    ),
+    "refused: a boolean as a label": "resources: [d.yaml]\ncommonLabels: {x: y}\n",
+    "refused: a number as a label": "resources: [d.yaml]\ncommonLabels: {x: 010}\n",
+    "refused: a boolean in an alias": "resources: [d.yaml]\ncommonLabels: {x: 'a'}\nnamePrefix: on\n",
+    "refused: half a replica": "resources: [d.yaml]\nreplicas: [{name: d, count: .5}]\n",
+    "refused: a merge of nothing": "resources: [d.yaml]\ncommonLabels: {<<: ~}\n",
+    "refused: a key that is a boolean": "resources: [d.yaml]\ncommonAnnotations: {y: a}\n",
+    "refused: a text for a boolean in a plugin": (
+        "resources: [d.yaml]\ntransformers:\n- |\n  apiVersion: builtin\n  kind: AnnotationsTransformer\n"
+        "  metadata: {name: t}\n  annotations: {x: a}\n  fieldSpecs: [{path: metadata/annotations, create: on}]\n"
+    ),
+}
+
+
+@pytest.mark.parametrize("case", SPELLINGS)
+def test_a_kustomization_means_what_it_means_to_kustomize(built, case):
+    """YAML 1.1 and merge keys: the same output, or no output for both."""
+    built.write(
+        {
+            "app/kustomization.yaml": SPELLINGS[case],
+            "app/d.yaml": "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: d}\nspec: {replicas: 3}\n",
+        }
+    )
+    by_kustomize = built.clients.run("kustomize", "build", str(built.root / "app"))
+    done = built.render("app")
+    assert done.stdout == by_kustomize.stdout, done.stderr
+    assert bool(done.returncode) is bool(by_kustomize.returncode) is case.startswith("refused")
+
+
 FLUX = {
     "kustomization.yaml": (
         "namePrefix: sops-\nresources: [algorithms, envs, files, inside]\ncomponents: [./component]\n"
