@@ -27,13 +27,18 @@ image:
 bench: # of what pip installs: an editable start is slower
 	$(PYTHON) -m venv --clear .venv-bench
 	.venv-bench/bin/pip install --quiet .
-	.venv-bench/bin/python -m bench .venv-bench/bin/krm-sops .venv-bench/bin/python
+	.venv-bench/bin/python -m bench .venv-bench
 	.venv-bench/bin/python -m bench.services .venv-bench/bin/krm-sops
 	.venv-bench/bin/python -m bench.stages .venv-bench/bin/krm-sops
+
+fuzz: # each part for a minute, or FUZZ='TARGET... --seconds N' (docs/fuzzing.md)
+	$(PYTHON) -m venv .venv-fuzz
+	.venv-fuzz/bin/pip install --quiet --editable '.[test,fuzz]'
+	.venv-fuzz/bin/python -m fuzz $(FUZZ)
 
 $(VENV)/done: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/pip install --quiet --editable '.[dev]'
 	touch $@
 
-.PHONY: check fix test interop e2e image bench
+.PHONY: check fix test interop e2e image bench fuzz
