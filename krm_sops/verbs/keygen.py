@@ -50,11 +50,12 @@ def main(arguments: list[str]) -> int:
         recipient, secret = _from_ssh(given.text("from-ssh"))
     else:
         recipient, secret = generate(post_quantum=given.on("pq"))
-    if output or not os.isatty(1):
-        cli.say(f"Public key: {recipient}")  # in age-keygen's words, which scripts look for
     if not output and _is_readable_by_all():
         cli.say("warning: writing a secret key to a file that everybody may read")
-    return _give(identity_file(recipient, secret), output)
+    status = _give(identity_file(recipient, secret), output)
+    if status == 0 and (output or not os.isatty(1)):  # nobody is to encrypt for a key that was not written
+        cli.say(f"Public key: {recipient}")  # in age-keygen's words, which scripts look for
+    return status
 
 
 def identity_file(recipient: str, secret: str) -> str:

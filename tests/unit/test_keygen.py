@@ -55,6 +55,7 @@ def test_a_file_is_for_its_owner_only_and_never_overwritten(tmp_path):
     again = keygen("-o", "key.txt", cwd=tmp_path)
     assert again.returncode == 3
     assert "is there already" in again.stderr
+    assert "public key" not in again.stderr.lower()  # nobody has the private one
     assert path.read_text() == before
 
 
