@@ -75,7 +75,7 @@ def run(given: Given, host: Host, policy: Policy | None) -> Answer:
     secrets = key_secrets(given, options, answer)
     refused = options.obey(policy)
     carried = [item for item in given.items if item.annotation(ORIGINAL)]
-    answer.results += lost(given.items)
+    answer.results += [*lost(given.items), *_in_lists(given, options)]
     new = _new_secrets(given, options, answer)
     if (carried or new) and not refused:
         from krm_sops.functions.decrypt_keys import Keys
@@ -114,6 +114,29 @@ def _new_secrets(given: Given, options: Options, answer: Answer) -> list[Item]:
 
     plain = {item for item, _ in Gate(ENCRYPTED, given.limits).items(found)}
     return [item for item in found if item in plain]
+
+
+def _in_lists(given: Given, options: Options) -> list[Result]:
+    """An error for each Secret that stands plain inside of a List, where nothing could encrypt it for sops."""
+    lists = [
+        item
+        for item in given.items
+        if item.kind.endswith("List")
+        and item.branch.number("sops") is None
+        and not any(selector.matches(item) for selector in options.exclude)
+    ]
+    if not lists:
+        return []
+    from krm_sops.gate import ENCRYPTED
+    from krm_sops.gate.judge import Gate
+
+    text = "a Secret that is not encrypted, inside of a list"
+    hint = "let the function that makes it give it as an object of its own; or name the list in spec.exclude"
+    return [
+        Result("error", "InvalidDocument", text, hint=hint, item=item, field=finding.field)
+        for item, finding in Gate(ENCRYPTED, given.limits).items(lists)
+        if finding.rule == "PlainSecret"
+    ]
 
 
 def _encrypt(carried: list[Item], new: list[Item], keys: Keys, options: EncryptOptions) -> None:

@@ -289,6 +289,15 @@ def test_a_secret_without_a_rule_is_an_error_that_names_it_unless_it_is_excluded
     assert encrypted(items, exclude=[{"name": "made"}]) == items
 
 
+@pytest.mark.parametrize("kind", ["List", "SecretList"])
+def test_a_secret_inside_of_a_list_is_an_error_unless_the_list_is_excluded(kind):
+    inner = "- apiVersion: v1\n  kind: Secret\n  metadata:\n    name: made\n  stringData:\n    token: plain-of-made\n"
+    items = items_of(f"apiVersion: v1\nkind: {kind}\nmetadata:\n  name: all\nitems:\n{inner}")
+    error = refused(items, "InvalidDocument", creationRules=[RULE])
+    assert error.line().startswith(f"{kind}/all: items[0].stringData.token: a Secret that is not encrypted")
+    assert encrypted(items, exclude=[{"name": "all"}]) == items
+
+
 def test_objects_that_nobody_decrypted_leave_as_they_came():
     other = file_of(DOCUMENT)
     items = items_of(DOCUMENT.replace("kind: Secret", "kind: ConfigMap"), other)
