@@ -4,8 +4,8 @@ The plain text stands in a private folder (0700, in memory where there is such a
 ends, however it ends but by SIGKILL.
 
 Differs from sops:
-- An edit that cannot be read or encrypted is kept, encrypted, in a file beside, until a later one is good. sops keeps
-  it for as long as somebody presses Enter, and where nobody can, starts the editor for ever.
+- An edit that cannot be read, encrypted or written is kept, encrypted, in a file beside, until a later one is good.
+  sops keeps it for as long as somebody presses Enter, and where nobody can, starts the editor for ever.
 - With --show-master-keys keys and rules can be edited. sops drops all that was changed then, and says that it wrote it.
 - Whether the file can be written is looked at first.
 Source: getsops/sops 3.13, cmd/sops/edit.go, stores/stores.go (examples).
@@ -38,8 +38,9 @@ krm-sops edit FILE: edit an encrypted file. A file that is not there is begun wi
   -s, --show-master-keys
                          show the sops block too, where keys, rules and threshold may be changed
 {creation.HELP}{change.HELP}
-What an editor leaves is encrypted only if it ends with the status 0. What cannot be read is shown again; until a later
-edit is good it is kept, encrypted, in FILE.rejected. Exit status 200: nothing was changed; 201: the editor failed.
+What an editor leaves is encrypted only if it ends with the status 0. What cannot be read, or written, is shown again;
+until a later edit is good it is kept, encrypted, in FILE.rejected. Exit status 200: nothing was changed; 201: the
+editor failed.
 
 Example:
   SOPS_EDITOR='code --wait' krm-sops edit secret.enc.yaml
@@ -60,7 +61,7 @@ def main(arguments: list[str]) -> int:
     if not change.is_writable(path):
         raise files.FileError(f"cannot write {shown(path)}: its folder allows no new files", 3)
     edit = _Edit(subject, path)
-    files.write(path, edit.result(session))
+    edit.run(session)
     edit.forget()
     return 0
 
@@ -187,15 +188,15 @@ def _example(format_: str) -> Branch:
 
 
 class _Edit:
-    """The editor, again and again, until what it leaves can be encrypted."""
+    """The editor, again and again, until what it leaves can be encrypted and written."""
 
     def __init__(self, subject: _Subject, path: str) -> None:
         self.subject = subject
         self.path = path
         self.rejected = ""
 
-    def result(self, session: change.Session) -> bytes:
-        """The encrypted file. Raises FileError: nothing changed (200), no editor or a failed one (201)."""
+    def run(self, session: change.Session) -> None:
+        """Raises FileError: nothing changed (200), no editor or a failed one (201), or what `_keep` says."""
         argv = _editor(session)
         original = self.subject.shown()
         with PrivateFolder(session.host.env) as folder:
@@ -208,16 +209,24 @@ class _Edit:
                     self.forget()
                     raise files.FileError("File has not changed, exiting.", 200)
                 try:
-                    return self.subject.taken(edited)
+                    files.write(self.path, self.subject.taken(edited))
                 except KrmSopsError as error:
                     self._keep(edited, error)
+                else:
+                    return
 
     def _keep(self, edited: bytes, error: KrmSopsError) -> None:
         """Wait for somebody who tries again. Raises FileError where there is nobody."""
         cli.say_error(error)
         content = self.subject.kept(edited)
         self.rejected = self.rejected or _free_name(f"{self.path}.rejected")
-        files.write(self.rejected, content)
+        try:
+            files.write(self.rejected, content)
+        except files.FileError:  # as with a full disk
+            from tempfile import gettempdir
+
+            self.rejected = _free_name(f"{gettempdir()}/{os.path.basename(self.path)[:200]}.rejected")
+            files.write(self.rejected, content)
         cli.outcome = f"the edit is kept, encrypted, in {self.rejected}"
         cli.say("Press enter to return to the editor, or Ctrl+C to exit.")
         if not cli.read_line():

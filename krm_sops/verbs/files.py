@@ -86,7 +86,8 @@ def _replace(target: str, content: bytes, old: os.stat_result | None, mode: int)
     """old: the file that gives way."""
     import stat
 
-    beside = os.path.join(os.path.dirname(target), f".{os.path.basename(target)}.{os.getpid()}.tmp")
+    # a process id would do only until a killed container leaves its file: the next one has the same
+    beside = os.path.join(os.path.dirname(target), f".krm-sops-{os.urandom(8).hex()}.tmp")
     descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
         with open(descriptor, "wb") as file:

@@ -96,7 +96,7 @@ def test_while_encrypting_a_secret_is_only_ever_in_pipes(folder):
     opened = {match[1] for line in calls if (match := re.search(r'open(?:at)?\(.*?"([^"]+)", O_(?:WRONLY|RDWR)', line))}
     ours = {path for path in opened if not path.startswith(("/dev/", "/proc/"))}
     assert len(ours) == 1, ours
-    assert re.fullmatch(r".*\.out\.enc\.yaml\.\d+\.tmp", ours.pop())
+    assert re.fullmatch(r".*/\.krm-sops-[0-9a-f]{16}\.tmp", ours.pop())
     for secret in SECRETS:
         assert secret not in (folder / "out.enc.yaml").read_text()
     assert sorted(path.name for path in folder.iterdir()) == sorted(

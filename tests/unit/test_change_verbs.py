@@ -156,9 +156,39 @@ def test_what_cannot_be_encrypted_is_kept_too(folder: Path, text: str) -> None:
     assert decrypted(folder, "a.yaml.rejected") == text
 
 
+def test_an_edit_that_cannot_be_written_is_kept_too(folder: Path) -> None:
+    """Beside the file, or where temporary files go if that does not work either."""
+    before = (folder / "a.yaml").read_text()
+    (folder / "x").mkdir()
+    (folder / "x/link.yaml").symlink_to("../a.yaml")
+    done = edit(folder, "plain-of-user", "changed", "x/link.yaml")
+    assert done.returncode == 3
+    assert decrypted(folder, "x/link.yaml.rejected") == "user: changed\npassword: plain-of-password\n"
+    assert (folder / "a.yaml").read_text() == before
+    long = f"{'l' * 245}.yaml"
+    (folder / long).write_text(before)
+    (folder / "tmp").mkdir()
+    arguments = {"SOPS_EDITOR": f"{sys.executable} {folder}/ed.py plain-of-user [", "TMPDIR": f"{folder}/tmp"}
+    assert run(folder, "edit", long, **arguments).returncode == 1
+    (kept,) = (folder / "tmp").iterdir()
+    assert decrypted(folder, f"tmp/{kept.name}") == "user: [\npassword: plain-of-password\n"
+
+
+def test_a_file_is_written_whatever_its_name_and_what_a_killed_run_left(folder: Path) -> None:
+    """In a container every run has the same process id."""
+    long = f"{'l' * 250}.yaml"
+    (folder / long).write_text((folder / "a.yaml").read_text())
+    code = "import os, sys; os.getpid = lambda: 1; from krm_sops.cli import main; sys.exit(main(['', *sys.argv[1:]]))"
+    (folder / ".a.yaml.1.tmp").write_text("")
+    for name in (long, "a.yaml"):
+        command = [sys.executable, "-c", code, "set", name, '["user"]', '"changed"']
+        subprocess.run(command, cwd=folder, env=environment(folder), check=True, timeout=60)
+        assert decrypted(folder, name).startswith("user: changed\n")
+
+
 def test_a_signal_ends_the_editor_and_removes_the_plain_text(folder: Path) -> None:
     (folder / "wait.sh").write_text('echo "$1" > "$HOME/path.new"; mv "$HOME/path.new" "$HOME/path"; exec sleep 60\n')
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGXCPU):
         (folder / "path").unlink(missing_ok=True)
         before = (folder / "a.yaml").read_text()
         with subprocess.Popen(
