@@ -247,8 +247,9 @@ class _Audit:
             values = ever_open(found, current, recipient)
             report.values[wanted] = values
             if not any(recipient.opens(document) for _, document in found):
+                words = "is, or was," if report.history else "is"
                 cli.say(
-                    f"warning: nothing is, or was, encrypted for {shown(wanted, 80)}: is it spelled as in a sops block?"
+                    f"warning: nothing {words} encrypted for {shown(wanted, 80)}: is it spelled as in a sops block?"
                 )
 
     def _add_history(self, path: str) -> str:
