@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 class Gate:
     """expect: one of EXPECTATIONS.  allow_disabled: objects with an opt-out annotation may hold ciphertext.
 
-    findings: so far, in order.  files: how many were looked at.
+    findings: so far, in order.  files: how many were looked at.  documents: how many had more than comments.
     """
 
     def __init__(self, expect: str, limits: Limits, *, allow_disabled: bool = False) -> None:
@@ -37,7 +37,7 @@ class Gate:
         self.limits = limits
         self.allow_disabled = allow_disabled
         self.findings: list[Finding] = []
-        self.files = 0
+        self.files = self.documents = 0
         self.nodes_left = limits.run_nodes
         self.choosing: set[str] = set()
         """MACs of documents in which something is to be encrypted."""
@@ -60,6 +60,7 @@ class Gate:
             trees = texts.read(text, format_, self.limits, self.nodes_left)
         except (InputError, LimitError) as error:
             found.unread(error)
+        self.documents += sum(tree.root is not None for tree in trees)
         references: list[Reference] = []
         for index, tree in enumerate(trees):
             references += found.tree(tree, index, wanted if format_ != "binary" else None)
@@ -172,7 +173,7 @@ class _Text:
         start, stop = self._range
         where = "in a comment" if is_read else "in the file"
         keys = {start + key.start: key.what for key in privatekeys.find(self.text[start:stop])}
-        for at in _others(list(keys), self._keys):
+        for at in _others(sorted(keys), self._keys):
             self.add(Finding("PrivateKey", f"{keys[at]} {where}"), at)
         if any(finding.rule in ("StillEncrypted", "MissingMetadata") for finding, _ in self.found):
             return

@@ -1,6 +1,7 @@
 """Private keys in any text, and in bytes that are none: by what surrounds them, never by trying them.
 
-A mark alone is not enough, since documentation and programs name it too: the beginning of a key must follow.
+A mark alone is not enough, since documentation and programs name it too: the beginning of a key must follow. Base64 is
+decoded wherever it stands, also twice. All of it takes time in proportion to the text, whatever that is.
 """
 
 from __future__ import annotations
@@ -19,6 +20,11 @@ _KEY = re.compile(
     # Whatever may stand before the first line of base64: blanks, escaped line breaks, quotes, comments, PEM headers.
     r"(?:[\s\"'#*;,>|+/()]|\\++[nrt]|[A-Za-z][A-Za-z-]{0,40}+: [^\r\n\\]{0,200}+)*+[A-Za-z0-9+/]{12}"
 )
+_MARKS = ("PRIVATE KEY", "AGE-SECRET-KEY-", "AGE-PLUGIN-")
+# Not the letter of an escaped line break before it.
+_LINE = re.compile(r"(?<![A-Za-z0-9+/])(?:(?<=\\)[nrt])?([A-Za-z0-9+/]{40,})")
+_BETWEEN_LINES = " \t\r\n\"'#*;>|,\\nrt"
+_ENCODINGS = 2
 _BASE64 = re.compile(r"[A-Za-z0-9+/\s]{24,}+={0,2}\s*")
 _SECRET_KEY_PACKET = 5
 _ALGORITHMS = frozenset((1, 2, 3, 16, 17, 18, 19, 22, 25, 26, 27, 28))
@@ -35,8 +41,20 @@ class PrivateKey:
         self.is_sops = is_sops
 
 
-def find(text: str) -> Iterator[PrivateKey]:
-    for match in _KEY.finditer(text):
+def find(text: str, encodings: int = _ENCODINGS) -> Iterator[PrivateKey]:
+    """Those in plain text, then those in base64, each with where its base64 begins.
+
+    encodings: how often they may be in base64.
+    """
+    yield from _spelled(text)
+    if encodings:
+        for start, raw in _encoded(text):
+            inner = {(key.what, key.is_sops) for key in find(raw, encodings - 1)}
+            yield from (PrivateKey(start, what, is_sops) for what, is_sops in sorted(inner))
+
+
+def _spelled(text: str) -> Iterator[PrivateKey]:
+    for match in _KEY.finditer(text) if any(mark in text for mark in _MARKS) else ():
         pem = match["pem"]
         if match["age"]:
             yield PrivateKey(match.start(), "an age secret key", True)
@@ -46,6 +64,32 @@ def find(text: str) -> Iterator[PrivateKey]:
             yield PrivateKey(match.start(), "an OpenPGP private key", True)
         else:
             yield PrivateKey(match.start(), f"a private key ({pem})", False)
+
+
+def _encoded(text: str) -> Iterator[tuple[int, str]]:
+    """What the base64 in a text stands for, one character a byte, and where it begins.
+
+    Lines that follow each other belong together, unless one has a length that no line but the last can have.
+    """
+    lines: list[str] = []
+    start = end = 0
+    for line in _LINE.finditer(text):
+        gap = text[end : line.start(1)] if line.start() - end < 100 else "far"
+        if lines and (len(lines[-1]) % 4 or gap.strip(_BETWEEN_LINES)):
+            yield start, _bytes(lines)
+            lines = []
+        start = start if lines else line.start(1)
+        lines.append(line[1])
+        end = line.end()
+    if lines:
+        yield start, _bytes(lines)
+
+
+def _bytes(lines: list[str]) -> str:
+    from binascii import a2b_base64
+
+    text = "".join(lines)
+    return a2b_base64(text[: len(text) // 4 * 4]).decode("latin-1")
 
 
 def decoded(text: str) -> str:

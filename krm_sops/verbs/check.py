@@ -116,11 +116,14 @@ class _Checker:
         raw = cli.read_in(self._limits.input_bytes)
         if len(raw) > self._limits.input_bytes:
             self._tell("LimitExceeded", f"more than {self._limits.input_bytes} bytes (the limit input_bytes)", _STDIN)
-        elif not raw.strip():
-            # What failed before a pipe leaves nothing here, and a shell without pipefail would not tell.
+            return
+        # What failed before a pipe leaves nothing here, and a shell without pipefail would not tell.
+        if not raw.strip():
             self._tell("InvalidDocument", "nothing came on stdin: did what is before the pipe fail?", _STDIN)
-        else:
-            self.gate.file(raw, _STDIN, format_="yaml")
+            return
+        self.gate.file(raw, _STDIN, format_="yaml")
+        if not self.gate.documents and not self.gate.findings:
+            self._tell("InvalidDocument", "no document came on stdin: did what is before the pipe fail?", _STDIN)
 
     def _file(self, path: str) -> None:
         """A path below the working folder, or below another argument."""

@@ -190,6 +190,14 @@ def test_what_grows_without_end_is_a_finding(program, tmp_path):
     assert done.stderr.startswith(b"krm-sops: error: ")
 
 
+@pytest.mark.parametrize(
+    "line", [b"QUdFLVNFQ1JFVC1LRVkt", b"A" * 76 + b"\n", b"kind: Secret # QUJD\n", b"LS0tLS1CRUdJ\\n"]
+)
+def test_fifty_megabytes_that_look_like_base64_are_judged(line):
+    """S23: each character is looked at a few times, whatever it stands beside."""
+    assert set(rules(line * (50_000_000 // len(line)), ENCRYPTED, "notes")) <= {"LimitExceeded"}
+
+
 def test_a_run_ends_at_its_time(program, tmp_path):
     """S23."""
     (tmp_path / "a.yaml").write_text("a: [" + "[1, 2, 3], " * 200_000 + "1]\n")

@@ -136,6 +136,9 @@ def test_a_stream_is_expected_to_be_decrypted_and_a_path_to_be_encrypted(folder)
 def test_an_empty_stream_is_a_finding(tmp_path):
     """What failed before a pipe leaves nothing, and the shell does not tell."""
     assert found("-", cwd=tmp_path) == found("-", cwd=tmp_path, given=" \n") == [("stdin", "InvalidDocument")]
+    for nothing in ("# a comment\n", "---\n# a comment\n---\n", "null\n", "\ufeff\n"):
+        assert found("-", cwd=tmp_path, given=nothing) == [("stdin", "InvalidDocument")]
+    assert found("-", cwd=tmp_path, given="# a comment\n---\na: 1\n") == []
 
 
 def test_a_resourcelist_on_stdin_is_looked_into(tmp_path):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from base64 import b64encode
+from base64 import b64encode, encodebytes
 
 import pytest
 
@@ -171,6 +171,13 @@ def test_a_private_key_is_found_in_any_file(key, expect):
     assert "PrivateKey" in rules("KEY=" + key.replace("\n", "\\n"), ".env", expect)
     assert "PrivateKey" in rules("a: " + b64encode(key.encode()).decode() + "\n", expect=expect)
     assert "PrivateKey" in rules("a: 1 # " + key.replace("\n", "\n# ") + "\n", expect=expect)
+    padded = f"# made by hand, and so longer than this line would be\n{key}\n\n\n".encode()
+    for whole in (b64encode(padded), b64encode(b64encode(padded)), encodebytes(padded), encodebytes(b64encode(padded))):
+        encoded = whole.decode()
+        assert rules(f"the key: {encoded}is it", "notes.md", expect) == ["PrivateKey"]
+        assert "PrivateKey" in rules("\n".join(["a:", *(f"# {line}" for line in encoded.split())]), expect=expect)
+        assert rules("a: |\n  # of sops\n  " + encoded.replace("\n", "\n  "), expect=expect) == ["PrivateKey"]
+        assert rules(f'"a\\n{encoded.rstrip()}' + '"'.replace("\n", "\\n"), "a.py", expect) == ["PrivateKey"]
     assert rules(f"a: [\n{key}", expect=expect) == ["InvalidDocument", "PrivateKey"]
 
 
