@@ -24,7 +24,10 @@ _LARGEST = 1 << 16
 
 
 class Flags:
-    """What the command line says; "" or nothing where it does not.  limits: by name."""
+    """What the command line says; "" or nothing where it does not.  limits: by name.
+
+    build: the root of the repository that a function is started in the middle of a build of.
+    """
 
     def __init__(self) -> None:
         self.mac = ""
@@ -33,6 +36,7 @@ class Flags:
         self.key_files: Sequence[str] = ()
         self.root = ""
         self.mask = False
+        self.build = ""
         self.limits: dict[str, int] = {}
 
 
@@ -43,6 +47,7 @@ class Policy:
     key_files: the only keys, where there are any.  key_folder: what stands in for KRM_SOPS_KEY_DIR, or "".
     root: the folder below which files of a repository are read, or "" for the repository itself (`roots`).
     mask: what is decrypted leaves as asterisks, and nothing that follows from it leaves either (S27).
+    build: the root of a repository that is being built, outside of which a config names no file, or "".
     executables: None is nothing in a function and everything in the sops verbs.
     """
 
@@ -58,6 +63,7 @@ class Policy:
         self.key_folder = ""
         self.root = ""
         self.mask = False
+        self.build = ""
         self.readable_roots: Sequence[str] | None = None
         self.hosts: Sequence[Service] | None = None
         self.vaults: Sequence[str] | None = None
@@ -101,6 +107,7 @@ class Policy:
             self.root = flags.root
             self.origins["root"] = f"--root {flags.root}"
         self.mask = flags.mask
+        self.build = flags.build
         self.limits = self.limits.changed(flags.limits)
         for name in flags.limits:
             self.origins[f"limits.{name}"] = f"--limit {name}"
@@ -144,11 +151,23 @@ class Policy:
             allowed = ", ".join(self.key_sources) or "none"
             raise self._denial(f"{where} is a key of the source {source}", f"only {allowed}", "keySources")
 
+    @property
+    def bounds_files(self) -> bool:
+        """Whether a config names the files of some folders only."""
+        return self.readable_roots is not None or bool(self.build)
+
     def check_file(self, path: str, where: str, host: Host) -> str:
         """The path to open, where the file may be read. Raises PolicyError, before anything is opened."""
-        if self.readable_roots is None:
+        if not self.bounds_files:
             return path
         found = host.resolved(path)
+        if self.build and not found.startswith(self.build.rstrip("/") + "/"):
+            raise PolicyError(
+                f"{where} names {shown(path)}, which is outside of {shown(self.build)}: no read of a build leaves that",
+                hint="give the keys with --key-file, or mount them in the key folder",
+            )
+        if self.readable_roots is None:
+            return found
         for root in self.readable_roots:
             if found.startswith(host.resolved(root).rstrip("/") + "/"):
                 return found

@@ -62,7 +62,7 @@ class Build:
         self.host = host
         self.limits = limits
         self.flags = copy(flags)
-        self.flags.root = root
+        self.flags.root = self.flags.build = root
         self.flags.key_files = [os.path.abspath(path) for path in flags.key_files]
         self.credentials = credentials
         self.allow_remote = allow_remote

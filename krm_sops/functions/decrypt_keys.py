@@ -163,7 +163,7 @@ class Keys:
             return from_text(value.encode("utf-8", "surrogateescape"), name, f"${shown(name, 80)}")
         origin = f"{key.where}.file {shown(key.text('file'))}"
         path = self._resolved(key.text("file"))
-        if self.policy.readable_roots is None:
+        if not self.policy.bounds_files:
             return from_file(path, self.host, origin)
         return from_file(self.policy.check_file(path, origin, self.host), self.host, origin, follow=False)
 

@@ -226,6 +226,50 @@ def test_a_narrower_root_holds(repository: Repository):
     assert repository.render("--root", "app", "a.yaml").returncode == 1
 
 
+@pytest.mark.parametrize("path", ["KEY", "../../keys/test.agekey", "link", "/proc/self/environ"])
+def test_a_config_in_a_build_names_no_key_outside_of_the_repository(repository: Repository, path: str):
+    """S2: neither the key folder nor /proc is read for `spec.keys[].file`, in generators and transformers alike."""
+    trace = repository.root.parent / "trace"
+    repository.clients.need("strace")
+    head = "apiVersion: krm-sops.dev/v1alpha1\nkind: {}\nmetadata: {{name: f}}\n"
+    spec = f"spec: {{keys: [{{file: {path.replace('KEY', str(repository.key))}}}]"
+    repository.write(
+        {
+            "a/kustomization.yaml": "resources: [s.yaml]\ntransformers: [f.yaml]\n",
+            "a/f.yaml": head.format("SopsDecrypt") + spec + "}\n",
+            "a/s.yaml": made.yaml(made.encrypted()),
+            "b/kustomization.yaml": "generators: [f.yaml]\n",
+            "b/f.yaml": head.format("SopsGenerator") + spec + ", files: [../a/s.yaml]}\n",
+        }
+    )
+    for folder in ("a", "b"):
+        (repository.root / folder / "link").symlink_to(repository.key)
+        command = ("strace", "-fqqe", "trace=open,openat", "-o", str(trace), "krm-sops", "render")
+        done = repository.clients.run(*command, "--ambient", "never", folder, cwd=repository.root)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert "no read of a build leaves that" in done.stderr
+        opened = trace.read_text()
+        assert "kustomization.yaml" in opened
+        assert "test.agekey" not in opened
+        assert '"/proc/self/environ"' not in opened
+
+
+def test_a_config_in_a_build_names_keys_of_the_repository(repository: Repository):
+    """As test keys are: relative to the kustomization, links inside of the repository included."""
+    config = "apiVersion: krm-sops.dev/v1alpha1\nkind: SopsDecrypt\nmetadata: {name: f}\n"
+    repository.write(
+        {
+            "app/kustomization.yaml": "resources: [s.yaml]\ntransformers: [f.yaml]\n",
+            "app/f.yaml": config + "spec: {keys: [{file: link}]}\n",
+            "app/s.yaml": made.yaml(made.encrypted()),
+            "test.agekey": made.IDENTITY + "\n",
+        }
+    )
+    (repository.root / "app" / "link").symlink_to("../test.agekey")
+    done = repository.clients.run("krm-sops", "render", "--ambient", "never", "app", cwd=repository.root)
+    assert "plain-of-password" in done.stdout, done.stderr
+
+
 @pytest.mark.parametrize("address", ["file://{}//?ref=main", "git::{}//?ref=main", "git::file://{}//?ref=main"])
 def test_remote_is_not_what_lies_elsewhere_on_this_machine(repository: Repository, address: str):
     """S2: --allow-remote opens the network to a repository, not other repositories here."""
