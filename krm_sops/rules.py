@@ -63,17 +63,24 @@ class Destination:
     """Where files are published.  kind: "s3", "gcs" or "vault".  place: a bucket, or a path in Vault.
 
     vault: vault_address, vault_kv_mount_name.  kv_version: 1 or 2.
+    recreation: whose keys a file is encrypted for before it goes into a bucket; without keys it goes as it is.
     """
 
-    __slots__ = ("kind", "kv_version", "omit_extensions", "place", "prefix", "vault")
+    __slots__ = ("kind", "kv_version", "omit_extensions", "place", "prefix", "recreation", "vault")
 
     def __init__(self, fields: _Fields) -> None:
-        """Raises ConfigError for none, or more than one."""
+        """Raises ConfigError for none, more than one, and a recreation rule that cannot be used."""
         places = {"s3": "s3_bucket", "gcs": "gcs_bucket", "vault": "vault_path"}
         kinds = [kind for kind, name in places.items() if fields.text(name)]
-        if len(kinds) != 1:
-            how_many = "no destination" if not kinds else "more than one destination"
-            raise ConfigError(f"error loading config: {how_many} in the destination rule", hint="one each")
+        if len(kinds) > 1:
+            what = "more than one destinations were found in a single destination rule, you can only use one per rule"
+            raise ConfigError(f"error loading config: {what}")
+        self.recreation = _CreationRule(fields.mapping("recreation_rule")).resolved({})
+        if not kinds:
+            raise ConfigError(
+                "no destination configured for this file",
+                hint=f"the rule needs {', '.join(places.values())}: one of them",
+            )
         (self.kind,) = kinds
         self.place = fields.text(places[self.kind])
         self.prefix = fields.text(f"{self.kind}_prefix")

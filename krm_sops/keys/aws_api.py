@@ -2,7 +2,7 @@
 
 What a document says decides where a request goes, so it is matched whole, and the region must be one of the partition
 that the ARN names (S14). Another address comes from the operator's environment only: AWS_ENDPOINT_URL_KMS,
-AWS_ENDPOINT_URL_STS, AWS_ENDPOINT_URL, AWS_USE_FIPS_ENDPOINT.
+AWS_ENDPOINT_URL_STS, AWS_ENDPOINT_URL, AWS_USE_FIPS_ENDPOINT. `verbs/buckets.py` signs what it sends to S3 here, too.
 Source: AWS, "Signature Version 4 for API requests"; the API references of KMS and STS.
 """
 
@@ -40,9 +40,15 @@ _KEY_ARN = re.compile(r"arn:(aws[a-z-]*):kms:([a-z0-9-]+):[0-9]{12}:(?:key|alias
 _ROLE_ARN = re.compile(r"arn:aws[a-z-]*:iam::[0-9]{12}:role/[A-Za-z0-9+=,.@_/-]{1,512}")
 
 _THROTTLING = (b"Throttl", b"TooManyRequests", b"RequestLimitExceeded", b"PriorRequestNotComplete", b"SlowDown")
-_DENIED = ("AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "NotAuthorized")
+DENIED = ("AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "NotAuthorized")
 _EXPIRED = ("ExpiredToken", "ExpiredTokenException", "RequestExpired")
-_UNKNOWN = ("UnrecognizedClientException", "InvalidClientTokenId", "IncompleteSignature", "MissingAuthenticationToken")
+_UNKNOWN = (
+    "UnrecognizedClientException",
+    "InvalidClientTokenId",
+    "InvalidAccessKeyId",
+    "IncompleteSignature",
+    "MissingAuthenticationToken",
+)
 _BAD_SIGNATURE = ("InvalidSignatureException", "SignatureDoesNotMatch")
 WRONG_CONTEXT = "InvalidCiphertextException"
 _GONE = ("NotFoundException", "DisabledException", "KMSInvalidStateException")
@@ -87,15 +93,21 @@ class Place:
         return cls(match[1], match[2])
 
     def url(self, service: str, env: Mapping[str, str]) -> str:
-        """service: "kms" or "sts"."""
-        if env.get("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "").lower() != "true":
-            chosen = env.get(f"AWS_ENDPOINT_URL_{service.upper()}") or env.get("AWS_ENDPOINT_URL")
-            if chosen:
-                return chosen
+        """service: "kms", "sts" or "s3"."""
+        chosen = chosen_url(service, env)
+        if chosen:
+            return chosen
         fips = env.get("AWS_USE_FIPS_ENDPOINT", "").lower() == "true"
         if fips and (service, self.partition) != ("sts", "aws-us-gov"):  # there the usual one is
             service += "-fips"
         return f"https://{service}.{self.region}.{PARTITIONS[self.partition][1]}/"
+
+
+def chosen_url(service: str, env: Mapping[str, str]) -> str:
+    """The address of a service that the operator's environment names, or ""."""
+    if env.get("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "").lower() == "true":
+        return ""
+    return env.get(f"AWS_ENDPOINT_URL_{service.upper()}") or env.get("AWS_ENDPOINT_URL") or ""
 
 
 def check_role(arn: str) -> None:
@@ -130,8 +142,8 @@ def sts(host: Host, place: Place, keys: AwsKeys | None, action: str, arguments: 
     text = response.body.decode("utf-8", "replace")
     if response.status != 200:
         secret = keys or AwsKeys("", "", arguments["WebIdentityToken"])
-        raise _refusal(response.status, _element(text, "Code"), _element(text, "Message"), place, secret)
-    given = [_element(text, name) for name in ("AccessKeyId", "SecretAccessKey", "SessionToken")]
+        raise _refusal(response.status, element(text, "Code"), element(text, "Message"), place, secret)
+    given = [element(text, name) for name in ("AccessKeyId", "SecretAccessKey", "SessionToken")]
     if not all(given):
         raise KeyUnavailable(f"STS in {place.region} answered without credentials")
     return AwsKeys(*given)
@@ -153,10 +165,20 @@ def _is_throttled(response: Response) -> bool:
 
 
 def signature(
-    url: str, headers: Mapping[str, str], body: bytes, keys: AwsKeys, service: str, region: str, now: str
+    url: str,
+    headers: Mapping[str, str],
+    body: bytes,
+    keys: AwsKeys,
+    service: str,
+    region: str,
+    now: str,
+    method: str = "POST",
 ) -> dict[str, str]:
-    """The headers that sign a POST. now: ``20261231T235959Z``."""
+    """The headers that sign a request. now: ``20261231T235959Z``."""
     parts = urlsplit(url)
+    path = parts.path or "/"
+    if service != "s3":  # which alone signs a path as it is sent, not encoded once more
+        path = quote(path, safe="/-_.~")
     added = {"X-Amz-Date": now}
     if keys.token:
         added["X-Amz-Security-Token"] = keys.token
@@ -164,7 +186,7 @@ def signature(
     names = ";".join(sorted(lines))
     request = "\n".join(
         [
-            *("POST", quote(parts.path or "/", safe="/-_.~"), parts.query),
+            *(method, path, parts.query),
             *(f"{name}:{lines[name]}" for name in sorted(lines)),
             *("", names, sha256(body).hexdigest()),
         ]
@@ -180,7 +202,7 @@ def signature(
     return added
 
 
-def _element(text: str, name: str) -> str:
+def element(text: str, name: str) -> str:
     """The content of the first XML element of this name; these answers have no attributes, comments or CDATA."""
     content = text.partition(f"<{name}>")[2].partition(f"</{name}>")[0].strip()
     for escape, character in (("&lt;", "<"), ("&gt;", ">"), ("&quot;", '"'), ("&apos;", "'"), ("&amp;", "&")):
@@ -205,7 +227,7 @@ def said(code: str, words: str, keys: AwsKeys) -> str:
 
 
 def hint_for(code: str) -> str:
-    if code in _DENIED:
+    if code in DENIED:
         return "the identity needs kms:Decrypt on the key, and sts:AssumeRole on the role if the document names one"
     if code in _EXPIRED:
         return "the AWS session is over: log in again, or hand in fresh keys"

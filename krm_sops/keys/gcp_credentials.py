@@ -32,19 +32,23 @@ _TOKEN_SECONDS = 3600
 _FORMAT_HINT = "sops.gcp-kms holds the JSON key file of a service account, as Google gave it"
 
 
-def sources(credentials: Credentials) -> list[tuple[str, Callable[[], Headers]]]:
-    """The credentials to try in order, each loaded once in a credential scope. The ambient ones are one: the first."""
+def sources(credentials: Credentials, scope: str = SCOPE) -> list[tuple[str, Callable[[], Headers]]]:
+    """The credentials to try in order, each loaded once in a credential scope. The ambient ones are one: the first.
+
+    scope: what a token is for, where one is asked for or signed.
+    """
     found: list[tuple[str, Callable[[], Headers]]] = []
     for number, entry in enumerate(credentials.entries_for("gcp_kms")):
         place = shown(f"{entry.name} of {entry.origin}")
-        found.append((place, kept(credentials, f"gcp entry {number}", lambda entry=entry: _in_band(entry))))  # type: ignore[misc]
+        name = f"gcp entry {number} {scope}"
+        found.append((place, kept(credentials, name, lambda entry=entry: _in_band(entry, scope))))  # type: ignore[misc]
     if credentials.ambient_for("gcp_kms"):
-        place, load = credentials.once("gcp ambient source", lambda: _ambient(credentials.host))
-        found.append((place, kept(credentials, "gcp ambient", load)))
+        place, load = credentials.once(f"gcp ambient source {scope}", lambda: _ambient(credentials.host, scope))
+        found.append((place, kept(credentials, f"gcp ambient {scope}", load)))
     return found
 
 
-def _in_band(entry: KeyEntry) -> Headers:
+def _in_band(entry: KeyEntry, scope: str) -> Headers:
     found = _object(entry.data, "sops.gcp-kms")
     kind = text_at(found, "type")
     if kind != "service_account":
@@ -54,22 +58,22 @@ def _in_band(entry: KeyEntry) -> Headers:
         )
     if found.get("token_uri", _TOKEN_URIS[0]) not in _TOKEN_URIS:
         raise KeyUnavailable("sops.gcp-kms: token_uri is not Google's", hint=_FORMAT_HINT)
-    return service_account(found, "sops.gcp-kms")
+    return service_account(found, "sops.gcp-kms", scope=scope)
 
 
-def _ambient(host: Host) -> tuple[str, Callable[[], Headers]]:
+def _ambient(host: Host, scope: str) -> tuple[str, Callable[[], Headers]]:
     """The first that is set, in sops' order and then Google's (application default credentials)."""
     env = host.env
     given = env.get("GOOGLE_CREDENTIALS")
     if given:
-        return "GOOGLE_CREDENTIALS", lambda: _from_json(_file_or_text(host, given), "GOOGLE_CREDENTIALS", host)
+        return "GOOGLE_CREDENTIALS", lambda: _from_json(_file_or_text(host, given), "GOOGLE_CREDENTIALS", host, scope)
     token = env.get("GOOGLE_OAUTH_ACCESS_TOKEN")
     if token:
         return "GOOGLE_OAUTH_ACCESS_TOKEN", lambda: _bearer(token)
     path = env.get("GOOGLE_APPLICATION_CREDENTIALS")
     if path:
         place = f"GOOGLE_APPLICATION_CREDENTIALS {shown(path)}"
-        return place, lambda: _from_json(_read(host, path, place), place, host)
+        return place, lambda: _from_json(_read(host, path, place), place, host, scope)
     folder = env.get("CLOUDSDK_CONFIG") or (f"{host.home()}/.config/gcloud" if host.home() else "")
     if folder:
         path = f"{folder}/application_default_credentials.json"
@@ -78,7 +82,7 @@ def _ambient(host: Host) -> tuple[str, Callable[[], Headers]]:
         except OSError:
             pass
         else:
-            return shown(path), lambda: _from_json(data, shown(path), host)
+            return shown(path), lambda: _from_json(data, shown(path), host, scope)
     return "the metadata server", lambda: _from_metadata_server(host)
 
 
@@ -111,23 +115,25 @@ def _object(data: bytes, place: str) -> dict[str, Any]:
     return found
 
 
-def _from_json(data: bytes, place: str, host: Host) -> Headers:
+def _from_json(data: bytes, place: str, host: Host, scope: str) -> Headers:
     """Credentials of any type that needs no program; the operator's own, so the addresses in them are, too."""
     found = _object(data, place)
     kind = text_at(found, "type")
     if kind == "service_account":
-        headers = service_account(found, place)
+        headers = service_account(found, place, scope=scope)
     elif kind == "authorized_user":
         headers = _authorized_user(found, host)
     elif kind == "impersonated_service_account":
         import json
 
-        source = _from_json(json.dumps(found.get("source_credentials")).encode(), f"{place}, source_credentials", host)
-        headers = _impersonated(found, source, host)
+        inner = json.dumps(found.get("source_credentials")).encode()
+        source = _from_json(inner, f"{place}, source_credentials", host, SCOPE)  # to act for another takes all of it
+        headers = _impersonated(found, source, host, scope)
     elif kind == "external_account":
-        headers = _external_account(found, host)
-        if text_at(found, "service_account_impersonation_url"):
-            headers = _impersonated(found, headers, host)
+        acts = text_at(found, "service_account_impersonation_url")
+        headers = _external_account(found, host, SCOPE if acts else scope)
+        if acts:
+            headers = _impersonated(found, headers, host, scope)
     else:
         raise KeyUnavailable(f"{place} holds credentials of the type {shown(kind or 'none', 40)}, which is not known")
     project = host.env.get("GOOGLE_CLOUD_QUOTA_PROJECT") or text_at(found, "quota_project_id")
@@ -138,7 +144,7 @@ def _bearer(token: str) -> Headers:
     return {"Authorization": f"Bearer {token}"}
 
 
-def service_account(found: Mapping[str, Any], place: str, now: int | None = None) -> Headers:
+def service_account(found: Mapping[str, Any], place: str, now: int | None = None, scope: str = SCOPE) -> Headers:
     """now: seconds since 1970; None is now. Raises KeyUnavailable."""
     from time import time
 
@@ -158,7 +164,7 @@ def service_account(found: Mapping[str, Any], place: str, now: int | None = None
     signer = key
     issued = int(time()) if now is None else now
     header = {"alg": "RS256", "typ": "JWT", **({"kid": key_id} if key_id else {})}
-    claims = {"iss": email, "sub": email, "iat": issued, "exp": issued + _TOKEN_SECONDS, "scope": SCOPE}
+    claims = {"iss": email, "sub": email, "iat": issued, "exp": issued + _TOKEN_SECONDS, "scope": scope}
     return _bearer(jwt(header, claims, lambda text: signer.sign(text, PKCS1v15(), SHA256())))
 
 
@@ -169,12 +175,12 @@ def _authorized_user(found: Mapping[str, Any], host: Host) -> Headers:
     return _bearer(_token(response, "access_token", "Google's login", "gcloud auth application-default login again"))
 
 
-def _external_account(found: Mapping[str, Any], host: Host) -> Headers:
+def _external_account(found: Mapping[str, Any], host: Host, scope: str) -> Headers:
     """Workload identity federation: another issuer's token for Google's (RFC 8693)."""
     fields = {
         "grant_type": "urn:ietf:params:oauth:grant-type:token-exchange",
         "audience": text_at(found, "audience"),
-        "scope": SCOPE,
+        "scope": scope,
         "requested_token_type": "urn:ietf:params:oauth:token-type:access_token",
         "subject_token_type": text_at(found, "subject_token_type"),
         "subject_token": _subject_token(found, host),
@@ -210,9 +216,9 @@ def _subject_token(found: Mapping[str, Any], host: Host) -> str:
     return token
 
 
-def _impersonated(found: Mapping[str, Any], headers: Headers, host: Host) -> Headers:
+def _impersonated(found: Mapping[str, Any], headers: Headers, host: Host, scope: str) -> Headers:
     """The token of the service account that `headers` may act for."""
-    fields = {"scope": [SCOPE], "lifetime": f"{_TOKEN_SECONDS}s"}
+    fields = {"scope": [scope], "lifetime": f"{_TOKEN_SECONDS}s"}
     delegates = found.get("delegates")
     if delegates:
         fields["delegates"] = delegates

@@ -1,8 +1,15 @@
-"""``krm-sops publish``: what a file holds, decrypted, into Vault's key-value store, by `destination_rules`.
+"""``krm-sops publish``: files to where `destination_rules` say: encrypted into a bucket of Amazon S3 or Google Cloud
+Storage, or what they hold, decrypted, into Vault's key-value store.
 
-Differs from sops: a bucket is no destination, since an encrypted file is copied there by any tool; a Vault that
-`.sops.yaml` names gets a token only where the operator allows that server, as for `hc_vault` keys (S3).
-Source: getsops/sops 3.13, cmd/sops/subcommand/publish, publish/vault.go.
+A file goes into a bucket as it is, or, where the rule has a recreation rule with keys, encrypted anew for those. Of
+that rule sops takes keys, threshold and the two suffixes; its other fields are told here, and have no effect either.
+
+Differs from sops:
+- A Vault that `.sops.yaml` names gets a token only where the operator allows that server, as for `hc_vault` keys (S3).
+- Names of buckets and objects that servers could take for something else are refused (S14).
+- What is encrypted anew would open: a value that a reader takes for plain stays plain, and a binary file is encrypted
+  whatever suffix the rule has.
+Source: getsops/sops 3.13, cmd/sops/subcommand/publish, publish/s3.go, publish/gcs.go, publish/vault.go.
 """
 
 from __future__ import annotations
@@ -12,36 +19,43 @@ import os
 import sys
 
 from krm_sops import cli
+from krm_sops.cipher import DataKey
 from krm_sops.errors import ConfigError, KeyUnavailable, KrmSopsError, shown
 from krm_sops.keys.cloud import first_usable
 from krm_sops.keys.hc_vault import TOKEN_HINT, Server, checked_path, tokens
-from krm_sops.stores import STORES, format_for_path
-from krm_sops.verbs import creation, decrypt, keys
+from krm_sops.metadata import VERSION, Metadata
+from krm_sops.selection import Selection
+from krm_sops.stores import STORES
+from krm_sops.verbs import buckets, change, files, keys
 from krm_sops.verbs.flags import KEY_FLAGS, KEY_HELP, SWITCH, VALUE, UsageError, parse
+from krm_sops.verbs.recipients import differences, told
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from krm_sops.credentials import Credentials
-    from krm_sops.rules import Destination, Rules
+    from krm_sops.rules import Destination, Rule
     from krm_sops.tree import Branch
-    from krm_sops.verbs.flags import Arguments
 
 HELP = f"""\
-krm-sops publish FILE: decrypt FILE and write what it holds into Vault, where the destination_rules of .sops.yaml say.
+krm-sops publish FILE: upload FILE to where the destination_rules of .sops.yaml say: into a bucket of Amazon S3 or
+Google Cloud Storage, encrypted, for the keys of recreation_rule if there is one; or what it holds, decrypted, into
+Vault.
 
   -y, --yes              do not ask before
   --recursive            FILE is a folder: all files in it, each to its path from there
-  --omit-extensions      leave the end of the file's name out of the path in Vault
+  --omit-extensions      leave the end of the file's name out of the path there
   --config FILE          that file instead of the nearest .sops.yaml, from the working folder upward; also SOPS_CONFIG
   --decryption-order L   key types to try first, as a comma list; also SOPS_DECRYPTION_ORDER. Default: age,pgp
   --verbose              accepted as sops does; there is no more to tell
 {KEY_HELP}{keys.SERVICE_HELP}
-Vault is that of VAULT_ADDR, or what the rule says if SOPS_HC_VAULT_ALLOWLIST or the policy allows it.
+S3 is that of AWS_REGION or the AWS profile, or AWS_ENDPOINT_URL_S3. Vault is that of VAULT_ADDR, or what the rule says
+if SOPS_HC_VAULT_ALLOWLIST or the policy allows it.
 
 Example:
-  VAULT_ADDR=https://vault.example.com:8200 krm-sops publish --yes database.enc.yaml
+  AWS_REGION=eu-central-1 krm-sops publish --yes database.enc.yaml
 """
 FLAGS = {
     "yes": SWITCH,
@@ -54,51 +68,93 @@ FLAGS = {
     **KEY_FLAGS,
     **keys.SERVICE_FLAGS,
 }
-_NAMES = {"s3": "S3", "gcs": "Google Cloud Storage"}
+_SUFFIXES = ("encrypted_suffix", "unencrypted_suffix")
 
 
 def main(arguments: list[str]) -> int:
     given = parse(arguments, FLAGS, {"y": "yes", "h": "help"})
     if given.on("help"):
         return cli.write_out(HELP.encode())
-    if not given.names:
-        raise UsageError("no file specified", exit_status=100)
-    top = given.names[0]
+    top = change.one_file(given)
     if os.path.isdir(top) and not given.on("recursive"):
         raise UsageError("can't operate on a directory without --recursive flag.")
     if not os.path.exists(top):
         raise KrmSopsError(f"there is no {shown(top)}")
-    credentials = keys.credentials(given, [])
-    rules = creation.rules_for(given, credentials.host, lambda text: cli.say(f"warning: {text}"))
-    if rules is None:
+    session = change.Session(given)
+    if session.rules is None:
         raise ConfigError("config file not found", hint="write destination_rules into a .sops.yaml")
     for path in _files(top):
-        _publish(path, os.path.relpath(path, top) if os.path.isdir(top) else os.path.basename(path), rules, given)
+        _publish(path, os.path.relpath(path, top) if os.path.isdir(top) else os.path.basename(path), session)
     return 0
 
 
 def _files(top: str) -> list[str]:
+    """A folder's in the order that sops takes them: folder by folder, by name."""
     if not os.path.isdir(top):
         return [top]
-    return sorted(os.path.join(folder, name) for folder, _, names in os.walk(top) for name in names)
+    found = [os.path.normpath(os.path.join(folder, name)) for folder, _, names in os.walk(top) for name in names]
+    return sorted(found, key=lambda path: path.split("/"))
 
 
-def _publish(path: str, name: str, rules: Rules, given: Arguments) -> None:
-    destination = rules.destination_for(path)
-    if destination.kind != "vault":
-        what = f"publishing to {_NAMES[destination.kind]} is not built in"
-        raise ConfigError(what, hint=f"{shown(path)} is encrypted: copy it with the tool of your cloud")
+def _publish(path: str, name: str, session: change.Session) -> None:
+    assert session.rules is not None
+    given = session.given
+    destination = session.rules.destination_for(path)
     if given.on("omit-extensions") or destination.omit_extensions:
         name = name.removesuffix(os.path.splitext(path)[1])
-    branches, credentials = decrypt.opened(path, format_for_path(path), given)
-    address = destination.vault["vault_address"] or credentials.host.env.get("VAULT_ADDR", "")
-    place = _place(destination, name)
-    if not given.on("yes") and not _agreed(path, f"{address}/v1/{place}"):
-        if given.on("recursive"):
-            cli.write_out(f"Publication of {shown(path)} canceled\n".encode())
-            return
-        raise KrmSopsError(f"Publication of {shown(path)} canceled")
-    _write(Server(address, credentials), place, _values(branches), destination.kv_version, credentials)
+    file = session.read(path)
+    if destination.kind == "vault":
+        _, opened = session.open(file)
+        values = _values(opened.plain)
+        server = Server(_address(destination, session.credentials), session.credentials)
+        place = _place(destination, name)
+        if _agreed(path, f"{server.address}/v1/{place}", session):
+            _upload(lambda: _write(server, place, values, destination.kv_version, session.credentials))
+        return
+    place = destination.prefix + name
+    buckets.check(destination.kind, destination.place, place)
+    content = _recreated(file, destination.recreation, session)
+    if _agreed(path, f"{destination.kind}://{destination.place}/{place}", session):
+        _upload(lambda: buckets.put(destination.kind, destination.place, place, content, session.credentials))
+
+
+def _upload(upload: Callable[[], None]) -> None:
+    """Raises KeyUnavailable with the exit status of sops: only a data key that does not open is 128."""
+    try:
+        upload()
+    except KeyUnavailable as error:
+        error.exit_status = 1
+        raise
+
+
+def _recreated(file: change.EncryptedFile, rule: Rule, session: change.Session) -> bytes:
+    """What goes into a bucket."""
+    if not any(rule.key_groups):
+        return files.read(file.path)
+    ignored = [name for name in rule.selection if name not in _SUFFIXES]
+    for name in [*ignored, *["mac_only_encrypted"] * rule.mac_only_encrypted]:
+        session.warn(f"{name} is ignored in a recreation_rule, as by sops: all values are encrypted, and in the MAC")
+    _, opened = session.open(file)
+    changes = differences(file.metadata.key_groups, rule.key_groups)
+    if any(one.added or one.removed for one in changes):
+        cli.write_out(f"The following changes will be made to the file's key groups:\n{told(changes, 0, 0)}".encode())
+    suffixes = {name: pattern for name, pattern in rule.selection.items() if name in _SUFFIXES}
+    metadata = Metadata(
+        lastmodified="",
+        mac="",
+        version=VERSION,
+        key_groups=rule.key_groups,
+        threshold=rule.threshold,
+        mac_only_encrypted=False,
+        selection=Selection("", "") if file.source == "binary" else Selection.from_fields(suffixes),
+    )
+    data_key = DataKey(os.urandom(32))
+    session.wrap(metadata, data_key.raw)
+    return session.sealed(file, opened.plain, metadata, data_key)
+
+
+def _address(destination: Destination, credentials: Credentials) -> str:
+    return destination.vault["vault_address"] or credentials.host.env.get("VAULT_ADDR", "")
 
 
 def _place(destination: Destination, name: str) -> str:
@@ -108,15 +164,23 @@ def _place(destination: Destination, name: str) -> str:
     return checked_path("/".join(parts))
 
 
-def _agreed(path: str, place: str) -> bool:
-    """Raises KrmSopsError where nobody answers."""
-    while True:
-        cli.write_out(f"uploading {shown(os.path.abspath(path))} to {shown(place)} ? (y/n): ".encode())
+def _agreed(path: str, place: str, session: change.Session) -> bool:
+    """Raises KrmSopsError where nobody answers, and for a no, unless other files follow."""
+    if session.given.on("yes"):
+        return True
+    whole = shown(os.path.abspath(path))
+    answer = ""
+    while answer not in ("y", "n"):
+        cli.write_out(f"uploading {whole} to {shown(place)} ? (y/n): ".encode())
         line = sys.stdin.readline()
         if not line:
             raise KrmSopsError("nobody answers", hint="--yes publishes without a question")
-        if line.strip() in ("y", "n"):
-            return line.strip() == "y"
+        answer = line.strip()
+    if answer == "n":
+        if not session.given.on("recursive"):
+            raise KrmSopsError(f"Publication of {whole} canceled")
+        cli.write_out(f"Publication of {whole} canceled\n".encode())
+    return answer == "y"
 
 
 def _values(branches: list[Branch]) -> dict[str, Any]:
