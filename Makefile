@@ -6,7 +6,7 @@ check: $(VENV)/done # what CI runs
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/mypy krm_sops bench
-	$(VENV)/bin/pytest
+	$(VENV)/bin/pytest --numprocesses auto
 
 fix: $(VENV)/done
 	$(VENV)/bin/ruff format
