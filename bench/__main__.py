@@ -1,77 +1,63 @@
-"""Time the function against an empty interpreter and print a table.
+"""Measure everything and write docs/benchmarks.md and docs/scale.md: `make bench`.
 
-    python -m bench PROGRAM PYTHON [ROUNDS]
+    python -m bench FOLDER [PART...]
 
-PROGRAM: an installed krm-sops.  PYTHON: the interpreter it was installed for; B is what `PYTHON -I -S -c pass` takes.
-Every round starts each command once, in turn, so that a busy machine slows all of them; a ratio is the median over
-the rounds. This process stays small on purpose: Linux counts the memory of a parent towards its child.
+FOLDER: the virtual environment that krm-sops was installed into with pip; an editable start is slower.  PART: only
+these.
 """
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
 import sys
 import tempfile
 import time
+from pathlib import Path
 
-from bench import cases
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+from bench import images, pages, peers, plot, scale, start
 
 
-def started(argv: list[str], source: str, target: str) -> tuple[float, int]:
-    """Seconds until a successful end, and the largest resident memory in bytes."""
-    streams = [
-        (os.POSIX_SPAWN_OPEN, 0, source, os.O_RDONLY, 0),
-        (os.POSIX_SPAWN_OPEN, 1, target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600),
-    ]
-    begin = time.perf_counter()
-    child = os.posix_spawn(argv[0], argv, os.environ, file_actions=streams)
-    _, status, usage = os.wait4(child, 0)
-    elapsed = time.perf_counter() - begin
-    if status:
-        sys.exit(f"{' '.join(argv)} <{source}: exit status {os.waitstatus_to_exitcode(status)}")
-    return elapsed, usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+def main(environment: str, *parts: str) -> None:
+    programs = Path(environment).resolve() / "bin"
+    wanted = parts or ("start", *peers.PARTS, "scale", "sidecar")
+    go = os.environ.get("GOBIN") or os.path.join(os.path.expanduser("~"), "go", "bin")
+    path = os.pathsep.join((str(programs), os.environ.get("PATH", os.defpath), go))
+    if "start" in wanted:
+        start.main(str(programs / "krm-sops"), str(programs / "python"))
+    with tempfile.TemporaryDirectory(prefix="krm-sops-bench-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)  # for the users that containers have
+        argv = [sys.executable, "-m", "bench.documents", name]
+        with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as documents:
+            assert documents.stdin
+            assert documents.stdout
+            env = json.loads(documents.stdout.readline())
+            bench = peers.Bench(folder, env | {"PATH": path, "KPT_FN_RUNTIME": "podman", "KRM_FN_RUNTIME": "podman"})
+            begin = time.strftime("%Y-%m-%d")
+            peers.main(bench, [part for part in peers.PARTS if part in wanted])
+            if "scale" in wanted:
+                scale.one_list(bench)
+            if "sidecar" in wanted:
+                scale.sidecar(bench)
+            documents.stdin.close()
+    if set(peers.PARTS) <= set(wanted):
+        summary(bench, begin)
 
 
-def median(values: Sequence[float]) -> float:
-    return sorted(values)[len(values) // 2]
+def summary(bench: peers.Bench, date: str) -> None:
+    """What only a whole run can say."""
+    rows = [[name, f"{size / 1e6:.0f}"] for name, size in images.sizes().items()]
+    pages.fill("benchmarks.md", "images", pages.table("image | >MB", rows) if rows else "None.")
+    behind = "\n".join(f"- {line}" for line in bench.behind) or "None."
+    pages.fill("benchmarks.md", "behind", behind)
+    skipped = f" Skipped, as it was not there: {', '.join(bench.skipped)}." if bench.skipped else ""
+    load = " ".join(f"{number:.1f}" for number in os.getloadavg())
+    pages.fill("benchmarks.md", "machine", f"{date}, {os.cpu_count()} cores, load at the end {load}.{skipped}")
+    drawing = plot.svg(bench.plots, "encrypted resources", "seconds")
+    (pages.DOCS / "benchmarks.svg").write_text(drawing, encoding="utf-8")
 
 
-def limit(most: float, seen: float) -> str:
-    return f"{most} exceeded" if seen > most else str(most)
-
-
-def main(program: str, python: str, rounds: str = "25") -> None:
-    empty = [os.path.realpath(python), "-I", "-S", "-c", "pass"]
-    with tempfile.TemporaryDirectory() as folder:
-        streams = {}
-        for case in cases.CASES:
-            stream = streams[case] = os.path.join(folder, f"{case.items}-{case.secrets}.yaml")
-            started([sys.executable, "-m", "bench.generate", str(case.items), str(case.secrets)], os.devnull, stream)
-            started([program], stream, stream + ".out")
-            cases.verify(case.secrets, stream, stream + ".out")
-        base: list[float] = []
-        times: dict[cases.Case, list[float]] = {case: [] for case in cases.CASES}
-        memory = dict.fromkeys(cases.CASES, 0)
-        for _ in range(int(rounds)):
-            base.append(started(empty, os.devnull, os.devnull)[0])
-            for case in cases.CASES:
-                elapsed, resident = started([program], streams[case], os.devnull)
-                times[case].append(elapsed)
-                memory[case] = max(memory[case], resident)
-    print(f"B = {median(base) * 1e3:.1f} ms, `{' '.join(empty)}`; {rounds} rounds")
-    print("| items | Secrets | ms | ratio to B | limit | memory MB | limit |")
-    print("| ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
-    for case in cases.CASES:
-        ratio = median([one / alone for one, alone in zip(times[case], base, strict=True)])
-        megabytes = memory[case] / 1e6
-        print(
-            f"| {case.items} | {case.secrets} | {median(times[case]) * 1e3:.1f}"
-            f" | {ratio:.2f} | {limit(case.ratio, ratio)} | {megabytes:.1f} | {limit(case.megabytes, megabytes)} |"
-        )
-
-
-main(*sys.argv[1:])
+if __name__ == "__main__":
+    main(*sys.argv[1:])

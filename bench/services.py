@@ -18,7 +18,7 @@ from base64 import b64decode, b64encode
 from pathlib import Path
 
 from bench import cases
-from bench.generate import resource_list
+from bench.generate import MODIFIED, resource_list
 from krm_sops.limits import FUNCTION
 from tests.interop.fakes.internet import Answer, Internet
 
@@ -44,7 +44,8 @@ class Kms:
     def wrap(self, data_key: bytes) -> str:
         blob = os.urandom(32)
         self.data_keys[blob] = data_key
-        return f"    kms:\n    - arn: {ARN}\n      enc: {b64encode(blob).decode()}\n      aws_profile: ''"
+        enc = b64encode(blob).decode()
+        return f"    kms:\n    - arn: {ARN}\n      created_at: {MODIFIED!r}\n      enc: {enc}\n      aws_profile: ''"
 
     def decrypt(self, seen: Seen) -> Answer:
         with self.lock:
@@ -83,4 +84,5 @@ def main(program: str) -> None:
             print(f"| {at_once} | {median:.2f} | {kms.calls} | {kms.peak} | {alone:.2f} |")
 
 
-main(*sys.argv[1:])
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -79,4 +79,5 @@ def main(program: str, rounds: str = "7") -> None:
         print(f"| {name} | {seconds * 1e3:.0f} | {seconds / medians['decrypt']:.1f} |")
 
 
-main(*sys.argv[1:])
+if __name__ == "__main__":
+    main(*sys.argv[1:])
