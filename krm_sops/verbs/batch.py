@@ -56,7 +56,7 @@ def _is_pattern(name: str) -> bool:
 
 
 def _paths(names: Sequence[str]) -> Iterator[tuple[str, bool]]:
-    """Each file once, and whether it was named itself. Links in folders are passed over. Raises FileError."""
+    """Each file once, and whether it was named itself. Links and leftovers in folders are passed over. Raises FileError."""
     seen = set()
     for name in names:
         if _is_pattern(name):
@@ -82,7 +82,7 @@ def _below(folder: str) -> Iterator[tuple[str, bool]]:
         folders[:] = sorted(set(folders).difference(_PASSED_OVER))
         for name in sorted(names):
             path = os.path.join(where, name)
-            if os.path.isfile(path) and not os.path.islink(path):
+            if os.path.isfile(path) and not os.path.islink(path) and not files.is_leftover(name):
                 yield path, False
 
 

@@ -11,6 +11,10 @@ from krm_sops.errors import KrmSopsError, shown
 TYPE_CHECKING = False
 
 
+_BEGUN = ".krm-sops-", ".tmp"
+"""How a file begins and ends that is not yet in its place."""
+
+
 class FileError(KrmSopsError):
     def __init__(self, message: str, exit_status: int, *, hint: str = "") -> None:
         super().__init__(message, hint=hint)
@@ -21,6 +25,11 @@ def named(path: str) -> str:
     """A file's name at the start of a line, where it must not look like a command to a CI system (``::add-mask::``)."""
     name = shown(path)
     return name if name[:1].isalnum() or name[:1] in "./_-" else f"./{name}"
+
+
+def is_leftover(name: str) -> bool:
+    """Whether a file is what a run left that was killed while it wrote another one."""
+    return name.startswith(_BEGUN[0]) and name.endswith(_BEGUN[1])
 
 
 def read(path: str, missing: int = 100) -> bytes:
@@ -87,7 +96,7 @@ def _replace(target: str, content: bytes, old: os.stat_result | None, mode: int)
     import stat
 
     # a process id would do only until a killed container leaves its file: the next one has the same
-    beside = os.path.join(os.path.dirname(target), f".krm-sops-{os.urandom(8).hex()}.tmp")
+    beside = os.path.join(os.path.dirname(target), f"{_BEGUN[0]}{os.urandom(8).hex()}{_BEGUN[1]}")
     descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
         with open(descriptor, "wb") as file:

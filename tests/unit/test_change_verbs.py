@@ -319,6 +319,16 @@ def test_folders_are_searched_for_encrypted_files(tree: Path) -> None:
     assert texts(tree)["x/b.yaml"] == (tree / "x/link.yaml").read_text()
 
 
+def test_what_a_killed_run_left_does_not_stop_the_next_one(tree: Path) -> None:
+    (tree / ".sops.yaml").write_text(f"creation_rules: [{{path_regex: json$, age: {RECIPIENT}}}]\n")
+    (tree / "j").mkdir()
+    (tree / "j/a.json").write_text(decrypted(tree, "a.yaml", "--output-type", "json"))
+    assert run(tree, "encrypt", "-i", "j/a.json").returncode == 0
+    (tree / "j/.krm-sops-0123456789abcdef.tmp").write_text((tree / "j/a.json").read_text())
+    done = run(tree, "rotate", "-i", "j")
+    assert (done.returncode, done.stderr) == (0, "krm-sops: 1 rotated\n")
+
+
 def test_one_bad_file_does_not_stop_the_others(tree: Path) -> None:
     (tree / "x/a-bad.yaml").write_text((tree / "a.yaml").read_text().replace("user:", "user: ["))
     (tree / "x/a-bad.json").write_text('{"a": "ENC[AES256_GCM,data:x,iv:x,tag:x,type:str]", "sops": {"age": []}}')
