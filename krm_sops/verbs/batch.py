@@ -56,7 +56,7 @@ def _is_pattern(name: str) -> bool:
 
 
 def _paths(names: Sequence[str]) -> Iterator[tuple[str, bool]]:
-    """Each file once, and whether it was named itself. Links and leftovers in folders are passed over. Raises FileError."""
+    """Each file once, and whether it was named itself. Of folders, no links and no leftovers. Raises FileError."""
     seen = set()
     for name in names:
         if _is_pattern(name):
