@@ -14,6 +14,7 @@ import os
 from krm_sops.builds import kustomization
 from krm_sops.errors import ConfigError, InputError, KrmSopsError, LimitError, PolicyError, shown
 from krm_sops.functions.files import EncryptedFile, in_file
+from krm_sops.krm.stream import Stream
 from krm_sops.roots import open_below, read_below, relative
 from krm_sops.stores import STORES, format_for_path
 from krm_sops.stores.json import in_one_line
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from krm_sops.builds.plugins import Plugins
     from krm_sops.builds.private import PrivateFolder
     from krm_sops.credentials import Credentials
+    from krm_sops.krm.item import Item
+    from krm_sops.krm.stream import Document
     from krm_sops.limits import Limits
     from krm_sops.metadata import Metadata
     from krm_sops.tree import Node
@@ -331,11 +334,23 @@ class _Kustomization:
             raw = mirror.read(path, self.path)
             if b"sops" in raw:
                 mirror.originals[path] = raw
+                self._refuse_encrypted_list(path, raw)
             return mirror.copy(path, self.folder, raw)
         path = mirror.unlinked(path, self.path)
         mirror.add(path)
         inner = os.path.relpath(path, self.folder)
         return inner if inner.startswith("..") else f"./{inner}"
+
+    def _refuse_encrypted_list(self, path: str, raw: bytes) -> None:
+        """kustomize takes a List apart: its ``sops`` block would be lost, and each value's place in the document."""
+        if b"List" not in raw:
+            return
+        for document in Stream(self.mirror.limits).parse(raw, path):
+            if any(map(_is_encrypted_list, _items(document))):
+                raise InputError(
+                    f"{document}: an encrypted List, which kustomize takes apart, so that nothing could decrypt it",
+                    hint="encrypt its objects as documents of their own; or render the file without a kustomization",
+                )
 
     def _file(self, reference: str, _field: str) -> str:
         path = self._path(reference)
@@ -397,6 +412,18 @@ def _is_inline(text: str, mirror: Mirror) -> bool:
         return isinstance(read_yaml(text, mirror.limits, mirror.limits.document_nodes).root, (Branch, list))
     except InputError:
         return False
+
+
+def _items(document: Document) -> list[Item]:
+    """Nothing where it is no YAML: kustomize says so."""
+    try:
+        return document.items
+    except InputError:
+        return []
+
+
+def _is_encrypted_list(item: Item) -> bool:
+    return item.kind.endswith("List") and {"items", "sops"}.issubset(item.branch.keys())
 
 
 def _why(error: OSError) -> str:

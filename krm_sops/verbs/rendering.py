@@ -7,7 +7,7 @@ import os
 from krm_sops import cli
 from krm_sops.builds.kustomization import NAMES, find
 from krm_sops.builds.manifests import Found, manifests
-from krm_sops.errors import ConfigError, KrmSopsError, shown
+from krm_sops.errors import ConfigError, InputError, KrmSopsError, shown
 from krm_sops.functions import Answer, FunctionError
 from krm_sops.functions.decrypt import run as decrypt
 from krm_sops.krm.item import LOCAL_CONFIG, MASK, MASKED, mask_at
@@ -198,6 +198,9 @@ class Rendering:
 
     def _decrypt(self, part: Part) -> None:
         answer = decrypt(part.stream, self.host, self.policy)
+        for result in answer.results:
+            if result.reason == InputError.reason and not _is_kept(result.item):
+                result.severity = "error"  # ciphertext that nothing can decrypt is of no use to a cluster
         self.results += answer.results
         if self.policy.mask and part.stream.from_kustomize:
             _mark(part.stream)
@@ -207,6 +210,11 @@ class Rendering:
             for item in part.stream.holding(LOCAL_CONFIG.encode())
             if item.annotation(LOCAL_CONFIG) not in ("", "false")
         )
+
+
+def _is_kept(item: Item | None) -> bool:
+    """Whether it is the ConfigMap of an encrypted envs file, which keeps the ciphertext, and what goes with it."""
+    return item is not None and item.kind == "ConfigMap" and item.field("data", "sops_mac") != ""
 
 
 def _mark(stream: Stream) -> None:

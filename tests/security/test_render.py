@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -595,6 +596,48 @@ def test_an_error_is_the_same_masked_or_not(repository: Repository):
     document["stringData"]["user"] = document["stringData"]["password"]
     repository.write({"a.yaml": made.yaml(document)})
     assert repository.render("--mask", "a.yaml").stderr == repository.render("a.yaml").stderr != ""
+
+
+# S28: what stays encrypted
+
+
+def encrypted_list(repository: Repository, name: str) -> str:
+    """As sops encrypts a List."""
+    repository.clients.need("sops")
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "a"}, "data": {"k": "cGxhaW4tb2YtbGlzdA=="}}
+    config = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "b"}, "data": {"k": "plain-of-map"}}
+    repository.write({name: json.dumps({"apiVersion": "v1", "kind": "List", "items": [secret, config]})})
+    encrypt = ("sops", "encrypt", "-i", "--age", made.RECIPIENT, "--encrypted-regex", "^data$", name)
+    assert repository.clients.run(*encrypt, cwd=repository.root).returncode == 0
+    return (repository.root / name).read_text()
+
+
+@pytest.mark.parametrize("name", ["list.yaml", "list.json"])
+def test_an_encrypted_list_never_leaves_as_ciphertext(repository: Repository, name: str):
+    """S28: kustomize would take it apart, and drop what it is decrypted by. Without kustomize it is one document."""
+    text = encrypted_list(repository, f"files/{name}")
+    repository.write({"app/kustomization.yaml": f"resources: [{name}]\n", f"app/{name}": text})
+    done = repository.render("app")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert f"app/{name}: an encrypted List" in done.stderr
+    assert "krm-sops: hint: encrypt its objects" in done.stderr
+    done = repository.render("files")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "plain-of-map" in done.stdout
+    assert "cGxhaW4tb2YtbGlzdA==" in done.stdout
+    assert "ENC[" not in done.stdout
+
+
+def test_ciphertext_without_its_block_is_an_error(repository: Repository):
+    """S28: what goes to a cluster is plaintext, or nothing: as a file, and in a build."""
+    document = made.encrypted()
+    del document["sops"]
+    repository.write({"app/kustomization.yaml": "resources: [a.yaml]\n", "app/a.yaml": made.yaml(document)})
+    for path in ("app", "app/a.yaml"):
+        done = repository.render(path)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert "error: " in done.stderr
+        assert "no sops block, so nothing can decrypt it" in done.stderr
 
 
 # S6: what a build has sorted
