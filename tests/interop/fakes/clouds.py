@@ -1,4 +1,4 @@
-"""Fakes of Google Cloud KMS, Azure Key Vault with Entra ID, and Huawei Cloud KMS.
+"""Fakes of Google Cloud KMS and Cloud Storage, Azure Key Vault with Entra ID, and Huawei Cloud KMS.
 
 They are strict about the wire: whatever the services' references do not ask for, or ask for and do not get, is a
 refusal that says so. They encrypt for real, so what one client wraps another unwraps.
@@ -13,6 +13,7 @@ import os
 import re
 import time
 from base64 import b64decode, b64encode, urlsafe_b64decode, urlsafe_b64encode
+from email import message_from_bytes
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -84,7 +85,7 @@ class FakeGoogle:
 
     def _kms(self, seen: Seen) -> Answer:
         try:
-            self._check_token(seen.headers.get("authorization", ""))
+            self.check_token(seen.headers.get("authorization", ""))
             verb = seen.path.partition("?")[0].removeprefix(f"/v1/{self.key_id}:")
             need(verb in ("encrypt", "decrypt"), 404, f"no key or method at {seen.path}")
             need(seen.method == "POST", 405, "POST it is")
@@ -110,7 +111,8 @@ class FakeGoogle:
             content = {"code": error.status, "message": error.why, "status": word.get(error.status, "UNKNOWN")}
             return Answer(error.status, {"error": content})
 
-    def _check_token(self, header: str) -> None:
+    def check_token(self, header: str, *wanted: str, service: str = "https://cloudkms.googleapis.com/") -> None:
+        """wanted: scopes, of which one will do, besides that for everything."""
         need(header.startswith("Bearer "), 401, "no bearer token")
         token = header.removeprefix("Bearer ")
         if token == self.token:
@@ -123,8 +125,7 @@ class FakeGoogle:
         scopes = claims.get("scope", "").split()
         audience = claims.get("aud")
         need(
-            "https://www.googleapis.com/auth/cloud-platform" in scopes
-            or audience == "https://cloudkms.googleapis.com/",
+            not {"https://www.googleapis.com/auth/cloud-platform", *wanted}.isdisjoint(scopes) or audience == service,
             403,
             "neither scope nor audience",
         )
@@ -152,6 +153,54 @@ class FakeGoogle:
             return Answer(404, {"error": seen.path}, Metadata_Flavor="Google")
         content = {"access_token": self.token, "expires_in": 3599, "token_type": "Bearer"}
         return Answer(200, content, Metadata_Flavor="Google")
+
+
+class FakeStorage:
+    """Cloud Storage, with one bucket. Objects arrive as the JSON API's objects.insert, by media or multipart upload."""
+
+    bucket = "a-bucket_of.ours"
+
+    def __init__(self, internet: Internet, google: FakeGoogle | None = None) -> None:
+        """google: who lets in; None is an emulator on loopback, which lets in everybody."""
+        self.objects: dict[str, bytes] = {}
+        self._google = google
+        internet.services["127.0.0.1" if google is None else "storage.googleapis.com"] = self._answer
+
+    def _answer(self, seen: Seen) -> Answer:
+        try:
+            if self._google is not None:
+                scope = "https://www.googleapis.com/auth/devstorage.read_write"
+                service = "https://storage.googleapis.com/"
+                self._google.check_token(seen.headers.get("authorization", ""), scope, service=service)
+            path, _, query = seen.path.partition("?")
+            need(seen.method == "POST" and path.startswith("/upload/storage/v1/b/"), 404, f"{seen.method} {path}")
+            need(path == f"/upload/storage/v1/b/{self.bucket}/o", 404, "The specified bucket does not exist.")
+            given = dict(parse_qsl(query, strict_parsing=True))
+            how = given.pop("uploadType", "")
+            need(how in ("media", "multipart"), 400, f"uploadType {how}")
+            if how == "media":
+                need("content-type" in seen.headers, 400, "no Content-Type")
+                need(int(seen.headers.get("content-length", "-1")) == len(seen.body), 411, "no Content-Length")
+                name, content = given["name"], seen.body
+                need(set(given) == {"name"}, 400, f"parameters {sorted(given)}")
+            else:
+                described, content = parts_of(seen)
+                name = json.loads(described)["name"]
+            self.objects[name] = content
+            digest = b64encode(hashlib.md5(content, usedforsecurity=False).digest()).decode()
+            found = {"kind": "storage#object", "bucket": self.bucket, "name": name, "md5Hash": digest}
+            return Answer(200, {**found, "size": str(len(content))}, Content_Type="application/json")
+        except Refused as error:
+            return Answer(error.status, {"error": {"code": error.status, "message": error.why}})
+
+
+def parts_of(seen: Seen) -> list[bytes]:
+    """The two contents of a multipart/related request."""
+    message = message_from_bytes(f"Content-Type: {seen.headers['content-type']}\r\n\r\n".encode() + seen.body)
+    need(message.get_content_type() == "multipart/related", 400, "no multipart/related")
+    found = [part.get_payload(decode=True) for part in message.get_payload()]
+    need(len(found) == 2, 400, f"{len(found)} parts")
+    return found
 
 
 class FakeAzure:
