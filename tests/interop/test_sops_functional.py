@@ -1,8 +1,8 @@
 """sops' own functional tests (Rust), with krm-sops as the program that they drive.
 
 The sources are those of the Go module that `go install` left behind, or of KRM_SOPS_SOPS_SOURCE; nothing of them is in
-this repository. Built once into the user's cache folder. The tests of publishing need a Vault on PATH; those that sops
-itself ignores need accounts of AWS.
+this repository. Built once into the user's cache folder. The tests of publishing need a Vault on PATH. Those that sops
+itself ignores need an account of AWS, whose place moto takes where it is installed.
 """
 
 from __future__ import annotations
@@ -108,6 +108,22 @@ class Vault:
         return self._ask(path)["data"]
 
 
+def started(suite: Path, folder: Path, more: dict[str, str], *argv: str) -> str:
+    """What the suite says when it is run in a folder of its own, with our program as sops."""
+    work = folder / "suite"
+    work.mkdir()
+    for name in (".sops.yaml", "res"):
+        (work / name).symlink_to(suite / name)
+    link(work, "sops")
+    keys = folder / "gnupg"
+    keys.mkdir(mode=0o700)
+    env = {"PATH": PATH, "HOME": str(folder), "GNUPGHOME": str(keys), "TMPDIR": str(folder), **more}
+    private = source() / "pgp/sops_functional_tests_key.asc"
+    subprocess.run(["gpg", "--batch", "--import", private], env=env, check=True, capture_output=True)
+    done = subprocess.run([suite / "tests", *argv], cwd=work, env=env, capture_output=True, text=True, timeout=600)
+    return done.stdout
+
+
 @pytest.fixture
 def vault(tmp_path: Path) -> Iterator[Vault]:
     made = Vault(tmp_path)
@@ -120,30 +136,41 @@ def vault(tmp_path: Path) -> Iterator[Vault]:
 def test_sops_own_functional_tests(
     suite: Path, vault: Vault, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = tmp_path / "suite"
-    folder.mkdir()
-    for name in (".sops.yaml", "res"):
-        (folder / name).symlink_to(suite / name)
-    link(folder, "sops")
-    keys = tmp_path / "gnupg"
-    keys.mkdir(mode=0o700)
-    env = {"PATH": PATH, "HOME": str(tmp_path), "GNUPGHOME": str(keys), "TMPDIR": str(tmp_path), **vault.env}
-    private = source() / "pgp/sops_functional_tests_key.asc"
-    subprocess.run(["gpg", "--batch", "--import", private], env=env, check=True, capture_output=True)
-    done = subprocess.run(
-        [suite / "tests", "--test-threads", "2"], cwd=folder, env=env, capture_output=True, text=True, timeout=600
-    )
-    found = dict(LINE.findall(done.stdout))
+    said = started(suite, tmp_path, vault.env, "--test-threads", "2")
+    found = dict(LINE.findall(said))
     passed = {name for name, outcome in found.items() if outcome == "ok"}
     with capsys.disabled():
         print(f"\nsops' functional tests: {len(passed)} of {len(found)} passed")
     assert len(found) == 41
     assert {name for name, outcome in found.items() if outcome == "ignored"} == NEEDS_AWS
     expected = set(found) - NEEDS_AWS - (set() if vault.env else NEEDS_VAULT)
-    assert expected - passed == set(), done.stdout[-3000:]
+    assert expected - passed == set(), said[-3000:]
     if vault.env:
         values = {"foo": 2, "bar": "baz"}
         assert vault.holds("kv/functional-test-version-1/test_encrypt_publish_vault_version_1.json") == values
         there = vault.holds("secret/data/functional-test/test_encrypt_publish_vault.json")
         assert isinstance(there, dict)
         assert there["data"] == values
+
+
+def test_those_that_need_aws_with_moto_as_aws(suite: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What sops has as its TODO, to look into the bucket, is done here."""
+    from tests.interop.test_aws_moto import KEYS, Moto
+
+    moto = Moto()
+    try:
+        bucket = moto.client("s3", "us-east-1")
+        bucket.create_bucket(Bucket="sops-publish-functional-tests")
+        arn = moto.client("kms").create_key()["KeyMetadata"]["Arn"]
+        env = {**KEYS, "AWS_REGION": "us-east-1", "AWS_ENDPOINT_URL": moto.url, "FUNCTIONAL_TEST_KMS_ARN": arn}
+        said = started(suite, tmp_path, env, "--ignored")
+        passed = {name for name, outcome in LINE.findall(said) if outcome == "ok"}
+        with capsys.disabled():
+            print(f"\nsops' functional tests that need AWS: {len(passed)} of {len(NEEDS_AWS)} passed")
+        assert passed == NEEDS_AWS, said[-3000:]
+        name = "functional-test/test_encrypt_publish_s3.json"
+        there = bucket.get_object(Bucket="sops-publish-functional-tests", Key=name)["Body"].read()
+        assert b"sops" in there
+        assert b"baz" not in there
+    finally:
+        moto.stop()
