@@ -3,6 +3,8 @@
 A `.sops.yaml` names the bucket and the object, so both are matched whole and encoded (S14); the region, and another
 address than the cloud's own, come from the operator's environment only: AWS_REGION, AWS_ENDPOINT_URL_S3,
 AWS_ENDPOINT_URL, STORAGE_EMULATOR_HOST.
+
+Differs from sops: names are those that both clouds give out today, and no redirect to another region is followed.
 Source: Amazon S3 API reference, PutObject; Cloud Storage JSON API reference, objects.insert with uploadType=media.
 """
 
