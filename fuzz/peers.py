@@ -1,8 +1,8 @@
 """`python -m fuzz.peers [FORMAT...] [--files N]`: what fuzzing found of files, before the real sops.
 
 What sops encrypts and opens again, krm-sops encrypts too, and each opens the other's file to the same bytes; what
-krm-sops encrypts, sops does. A file that sops encrypts and cannot open itself may be refused (docs/adr/0011), like JSON that
-ends too early (docs/sops-differences.md).
+krm-sops encrypts, sops does. A file that sops encrypts and cannot open itself may be refused (docs/adr/0011), like JSON
+that ends too early (docs/sops-differences.md).
 """
 
 from __future__ import annotations
