@@ -32,7 +32,6 @@ from krm_sops.verbs.recipients import differences, told
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from typing import Any
 
     from krm_sops.credentials import Credentials
@@ -84,7 +83,12 @@ def main(arguments: list[str]) -> int:
     if session.rules is None:
         raise ConfigError("config file not found", hint="write destination_rules into a .sops.yaml")
     for path in _files(top):
-        _publish(path, os.path.relpath(path, top) if os.path.isdir(top) else os.path.basename(path), session)
+        name = os.path.relpath(path, top) if os.path.isdir(top) else os.path.basename(path)
+        try:
+            _publish(path, name, session)
+        except KeyUnavailable as error:  # of the destination: a file that does not open is NoUsableKey
+            error.exit_status = 1
+            raise
     return 0
 
 
@@ -109,22 +113,13 @@ def _publish(path: str, name: str, session: change.Session) -> None:
         server = Server(_address(destination, session.credentials), session.credentials)
         place = _place(destination, name)
         if _agreed(path, f"{server.address}/v1/{place}", session):
-            _upload(lambda: _write(server, place, values, destination.kv_version, session.credentials))
+            _write(server, place, values, destination.kv_version, session.credentials)
         return
     place = destination.prefix + name
     buckets.check(destination.kind, destination.place, place)
     content = _recreated(file, destination.recreation, session)
     if _agreed(path, f"{destination.kind}://{destination.place}/{place}", session):
-        _upload(lambda: buckets.put(destination.kind, destination.place, place, content, session.credentials))
-
-
-def _upload(upload: Callable[[], None]) -> None:
-    """Raises KeyUnavailable with the exit status of sops: only a data key that does not open is 128."""
-    try:
-        upload()
-    except KeyUnavailable as error:
-        error.exit_status = 1
-        raise
+        buckets.put(destination.kind, destination.place, place, content, session.credentials)
 
 
 def _recreated(file: change.EncryptedFile, rule: Rule, session: change.Session) -> bytes:

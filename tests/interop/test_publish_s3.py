@@ -273,6 +273,20 @@ def test_a_changed_file_is_not_encrypted_anew(place: Folder) -> None:
     assert place.objects() == {}
 
 
+def test_s3_the_vault_that_a_rule_names_is_refused_where_nobody_allows_it(place: Folder) -> None:
+    """S3, the rule: there is no connection, and so the question is not asked either."""
+    from tests.interop.fakes.internet import Raw
+
+    with Raw() as server:
+        rule = f"{{vault_path: x/, vault_address: {server.url.rstrip('/')}}}"
+        (place.folder / ".sops.yaml").write_text(f"destination_rules: [{rule}]\n")
+        place.env |= {"VAULT_TOKEN": "t" * 20, "VAULT_ADDR": "https://vault.example"}
+        done = place.run("publish", "a.yaml", status=1)
+        assert "SOPS_HC_VAULT_ALLOWLIST" in done.stderr
+        assert done.stdout == ""
+        assert server.connections == 0
+
+
 # over the wire
 
 
