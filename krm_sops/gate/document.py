@@ -36,7 +36,9 @@ class Judged:
     which its rule asks.  ciphertexts, keys: marks in the text that stand in values: (start, end, how many).
     """
 
-    def __init__(self, gate: Gate, tree: Tree, depth: int = 0, *, is_secret: bool = False) -> None:
+    def __init__(
+        self, gate: Gate, tree: Tree, depth: int = 0, *, is_secret: bool = False, in_patch: bool = False
+    ) -> None:
         self.gate = gate
         self.source = tree
         self.depth = depth
@@ -46,7 +48,7 @@ class Judged:
         self.unchosen: list[tuple[str, Finding, int]] = []
         self.inner: dict[int, list[Judged]] = {}
         gate.nodes_left -= tree.nodes
-        self.walked = Walked(tree, is_secret=is_secret)
+        self.walked = Walked(tree, is_secret=is_secret, in_patch=in_patch)
 
     def run(self, wanted: Selection | None) -> None:
         try:
@@ -89,14 +91,14 @@ class Judged:
             return
         for text in (value, texts.text_of(leaf.decoded.encode("latin-1"))):
             try:
-                trees = texts.embedded(text, self.gate.limits, self.gate.nodes_left)
+                trees = texts.embedded(text, self.gate.limits, self.gate.nodes_left, is_patch=leaf.in_patch)
             except LimitError as error:
                 self._tell_leaf("LimitExceeded", f"a document inside of it: {error.message}", leaf)
                 self.gate.nodes_left = 0  # that was said once, and whatever comes may not fit any more
                 return
             for tree in trees:
                 is_secret = leaf.is_secret and self.gate.expects_plain
-                judged = Judged(self.gate, tree, self.depth + 1, is_secret=is_secret)
+                judged = Judged(self.gate, tree, self.depth + 1, is_secret=is_secret, in_patch=leaf.in_patch)
                 judged.run(None)
                 self.inner.setdefault(id(leaf), []).append(judged)
 
@@ -201,7 +203,7 @@ class Judged:
             self._tell("MissingMetadata", f"{what}, but no sops block", some[0].start, subject, some[0].path)
         plain = [leaf for leaf in free if leaf.is_secret and not leaf.is_ciphertext]
         for subject, some in _by_object([leaf for leaf in plain if not self._is_encrypted_inside(leaf)]):
-            what = "Secret" if subject.is_secret else subject.kind if subject.holds_secrets else "secretGenerator"
+            what = _called(subject, some[0])
             self._tell(
                 "PlainSecret", f"a {what} with {_counted(some)} in plain text", some[0].start, subject, some[0].path
             )
@@ -276,6 +278,15 @@ def _by_object(some: list[Leaf]) -> list[tuple[Object, list[Leaf]]]:
     for leaf in some:
         found.setdefault(id(leaf.object), (leaf.object, []))[1].append(leaf)
     return list(found.values())
+
+
+def _called(subject: Object, leaf: Leaf) -> str:
+    """What it is that holds a secret value."""
+    if subject.is_secret:
+        return "Secret"
+    if leaf.in_patch:
+        return "patch of a Secret"
+    return subject.kind if subject.holds_secrets else "secretGenerator"
 
 
 def _counted(some: list[Leaf]) -> str:

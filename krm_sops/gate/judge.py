@@ -44,12 +44,12 @@ class Gate:
         self.unchosen: list[tuple[_Text, str, Finding, int]] = []
 
     def file(
-        self, raw: bytes, name: str, wanted: Selection | None = None, format_: str = ""
+        self, raw: bytes, name: str, wanted: Selection | None = None, format_: str = "", *, in_patch: bool = False
     ) -> list[tuple[Reference, int]]:
-        """Look at one file. What it makes Secrets of, and in which lines.
+        """Look at one file. The files that it refers to, and in which lines.
 
         wanted: what `.sops.yaml` wants encrypted in it; None where it says nothing about this file.  format_: where the
-        name does not tell.
+        name does not tell.  in_patch: it is a patch of a Secret.
         """
         self.files += 1
         text = texts.text_of(raw)
@@ -63,8 +63,10 @@ class Gate:
         self.documents += sum(tree.root is not None for tree in trees)
         references: list[Reference] = []
         for index, tree in enumerate(trees):
-            references += found.tree(tree, index, wanted if format_ != "binary" else None)
+            references += found.tree(tree, index, wanted if format_ != "binary" else None, in_patch=in_patch)
         found.rest(is_read=bool(trees))
+        if not trees and texts.is_like_secret(text, name):
+            found.add(Finding("InvalidDocument", "looks like a Secret, and cannot be read", severity="warning"), 0)
         if not trees and privatekeys.is_key_ring(raw[:16].decode("latin-1")):
             found.add(Finding("PrivateKey", "an OpenPGP private key in the file"), 0)
         if wanted is not None and raw.strip() and not found.has_owner and (format_ == "binary" or not trees):
@@ -154,10 +156,10 @@ class _Text:
             finding.line, finding.column = error.line, error.column
         self.add(finding, 0)
 
-    def tree(self, tree: Tree, index: int, wanted: Selection | None) -> list[Reference]:
-        """wanted: as for Gate.file."""
+    def tree(self, tree: Tree, index: int, wanted: Selection | None, *, in_patch: bool = False) -> list[Reference]:
+        """wanted, in_patch: as for Gate.file."""
         self._range = (tree.start, tree.stop)
-        judged = Judged(self.gate, tree)
+        judged = Judged(self.gate, tree, in_patch=in_patch)
         judged.run(wanted)
         for finding, _ in [*judged.found, *((finding, at) for _, finding, at in judged.unchosen)]:
             finding.index = index

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
+
 from krm_sops.errors import InputError, StoreError
+from krm_sops.gate.walk import Walked
 from krm_sops.places import Place
 from krm_sops.stores import STORES, format_for_path
 from krm_sops.tree import CIPHERTEXT, Branch, Comment, Entry, from_bytes, to_bytes
@@ -18,6 +21,10 @@ if TYPE_CHECKING:
 
 _ENCODINGS = ((b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "utf-16-be"))
 _YAML_NAMES = ("Kptfile", "Kustomization", "kustomization")
+_LIKE_SECRET = re.compile(r"^kind:[ \t]*[\"']?Secret\b", re.MULTILINE)
+_LIKE_MANIFEST = re.compile(r"\.(?:ya?ml|json)\b|\.(?:j2|jinja2?|tpl|tmpl|gotmpl|template)$")
+_ESCAPED = re.compile(r"\\(?:x[4-7]|u00[4-7]|U000000[4-7]|\r?\n)")
+"""A letter that nobody needs to escape, in YAML or JSON, or a word on two lines."""
 
 
 class Tree:
@@ -107,8 +114,13 @@ def read(text: str, format_: str, limits: Limits, nodes: int) -> list[Tree]:
     if format_ == "json":
         return [_json(text, limits, nodes)]
     has_signs = CIPHERTEXT in text or "sops" in text
-    if format_ == "binary":
-        return _disguised(text, limits, nodes) if CIPHERTEXT in text or text.lstrip()[:1] == "{" else []
+    if format_ == "binary" and (CIPHERTEXT in text or text.lstrip()[:1] == "{"):
+        found = _disguised(text, limits, nodes)
+        if found:
+            return found
+    found = _secrets(text, limits, nodes)
+    if found or format_ == "binary":
+        return found
     try:
         return [_flat(text, format_, limits)]
     except StoreError:
@@ -190,8 +202,34 @@ def _disguised(text: str, limits: Limits, nodes: int) -> list[Tree]:
     return []
 
 
-def embedded(text: str, limits: Limits, nodes: int) -> list[Tree]:
-    """The documents that a value is the text of; none where it is something else. Raises LimitError."""
+def _secrets(text: str, limits: Limits, nodes: int) -> list[Tree]:
+    """Documents under any name, if one has values of a Secret; else none. Raises LimitError."""
+    if not ("kind" in text and "Secret" in text) and not _ESCAPED.search(text):
+        return []
+    try:
+        found = _yaml(text, limits, nodes)
+    except InputError:
+        return []
+    return found if any(leaf.is_secret for tree in found for leaf in Walked(tree).leaves) else []
+
+
+def is_like_secret(text: str, name: str) -> bool:
+    """Whether a file that is no document was to be a Secret: a template, or a copy that is damaged."""
+    name = name.rpartition("/")[2].lower()
+    is_named = format_of(name) == "binary" and _LIKE_MANIFEST.search(name)
+    return bool(is_named and _LIKE_SECRET.search(text))
+
+
+def embedded(text: str, limits: Limits, nodes: int, *, is_patch: bool = False) -> list[Tree]:
+    """The documents that a value is the text of; none where it is something else. Raises LimitError.
+
+    is_patch: the value of a field for patches of Secrets, so that it may be a JSON patch, and needs no other sign.
+    """
+    if is_patch:
+        try:
+            return [tree for tree in _yaml(text, limits, nodes) if isinstance(tree.root, Branch | list)]
+        except InputError:
+            return []
     signs = ("sops", "Secret", "\\", "!!", CIPHERTEXT, "masked")
     if len(text) < 8 or not any(mark in text for mark in (":", "=", "{")) or not any(sign in text for sign in signs):
         return []

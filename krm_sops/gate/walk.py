@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from krm_sops.errors import MetadataError
 from krm_sops.gate.privatekeys import decoded
 from krm_sops.keys import KEY_TYPES
 from krm_sops.krm.item import OPT_OUTS
+from krm_sops.selection import compile_regex
 from krm_sops.tree import CIPHERTEXT, Branch, Comment
 
 TYPE_CHECKING = False
@@ -20,6 +22,12 @@ _KEYS = frozenset(("key_groups", *KEY_TYPES))
 _SECRET_FIELDS = ("data", "stringData")
 _SECRET_LISTS = ("SopsSecret", "GlobalSopsSecret", "SecretList")
 """Kinds that hold templates of Secrets, at any depth."""
+SOURCE, MANIFEST, PATCH = "source", "manifest", "patch"
+_KUSTOMIZATIONS = ("", "Kustomization", "Component")
+_MANIFEST_LISTS = (
+    *("resources", "generators", "transformers", "validators"),
+    *("patches", "patchesStrategicMerge", "patchesJson6902"),
+)
 
 
 class Object:
@@ -67,9 +75,13 @@ class Leaf:
     """path: as people write it.  start, end: of its entry in the text.  is_secret: nobody may read it.
 
     in_block: of a sops block.  chosen: whether the rule of its document wants it encrypted; None where that is unknown.
+    in_patch: it is, or is in, a patch of a Secret.
     """
 
-    __slots__ = ("_decoded", "chosen", "end", "in_block", "is_secret", "object", "owner", "path", "start", "value")
+    __slots__ = (
+        *("_decoded", "chosen", "end", "in_block", "in_patch", "is_secret", "object", "owner", "path", "start"),
+        "value",
+    )
 
     def __init__(self, value: Value, path: str, span: tuple[int, int], where: _Where) -> None:
         self.value = value
@@ -79,6 +91,7 @@ class Leaf:
         self.owner = where.owner
         self.is_secret = where.is_secret
         self.in_block = where.in_block
+        self.in_patch = where.in_patch
         self.chosen: bool | None = None
         self._decoded: str | None = None
 
@@ -95,23 +108,27 @@ class Leaf:
 
 
 class Reference:
-    """A file that a secretGenerator makes a Secret of.  format_by: the name that Flux takes its format from."""
+    """A file that a kustomization reads: the SOURCE of a Secret, a MANIFEST, or a PATCH of a Secret.
 
-    __slots__ = ("at", "format_by", "path")
+    format_by: the name that Flux takes the format of a source from.
+    """
 
-    def __init__(self, path: str, format_by: str, at: int) -> None:
+    __slots__ = ("at", "format_by", "path", "use")
+
+    def __init__(self, path: str, format_by: str, at: int, use: str = SOURCE) -> None:
         self.path = path
         self.format_by = format_by
         self.at = at
+        self.use = use
 
 
 class _Where:
-    __slots__ = ("has_templates", "in_block", "in_generator", "is_secret", "object", "owner")
+    __slots__ = ("has_templates", "in_block", "in_generator", "in_patch", "is_secret", "object", "owner")
 
     def __init__(self, subject: Object) -> None:
         self.object = subject
         self.owner: Owner | None = None
-        self.is_secret = self.in_block = self.has_templates = self.in_generator = False
+        self.is_secret = self.in_block = self.has_templates = self.in_generator = self.in_patch = False
 
     def but(self, **changes: object) -> _Where:
         new = _Where(self.object)
@@ -123,8 +140,8 @@ class _Where:
 class Walked:
     """All of one tree.  keys: of mappings, with their paths and places."""
 
-    def __init__(self, tree: Tree, *, is_secret: bool = False) -> None:
-        """is_secret: all of it."""
+    def __init__(self, tree: Tree, *, is_secret: bool = False, in_patch: bool = False) -> None:
+        """is_secret: all of it.  in_patch: it is a patch of a Secret, or several."""
         self.leaves: list[Leaf] = []
         self.objects: list[Object] = []
         self.owners: list[Owner] = []
@@ -136,7 +153,7 @@ class Walked:
         nobody = Object(Branch(), tree.start)
         if not isinstance(tree.root, Branch):
             self.objects.append(nobody)
-        where = _Where(nobody).but(is_secret=is_secret)
+        where = _Where(nobody).but(is_secret=is_secret, in_patch=in_patch)
         self._node(tree.root, "", (tree.start, tree.stop), where)
 
     def _node(self, node: Node, path: str, span: tuple[int, int], where: _Where) -> None:
@@ -173,6 +190,10 @@ class Walked:
     def _entries(self, branch: Branch, path: str, span: tuple[int, int], where: _Where, *, is_root: bool) -> None:
         place: Place | None = self._places.get(id(branch))
         is_fields = branch is where.object.branch
+        is_kustomization = is_root and where.object.kind in _KUSTOMIZATIONS
+        if _patches_secret(branch):
+            where = where.but(in_patch=True)
+            self.references.append(Reference(_text(branch, "path"), "", span[0], PATCH))
         for number, entry in enumerate(branch.entries):
             if isinstance(entry.key, Comment):
                 continue
@@ -189,10 +210,16 @@ class Walked:
                 inner = where.but(in_block=True)
             elif self._makes_secret(key, where, is_fields=is_fields):
                 inner = where.but(is_secret=True)
+            elif key == "value" and _sets_secret(branch, where):
+                inner = where.but(is_secret=True, in_patch=True)
+            elif key == "$patch":  # kustomize's word for what to do with the mapping it is in
+                inner = where.but(is_secret=False)
             elif is_root and key == "secretGenerator":
                 inner = where.but(in_generator=True)
             elif where.in_generator and key in ("files", "envs", "env"):
                 self._refer(entry.value, key, at[0])
+            if is_kustomization and key in _MANIFEST_LISTS:
+                self._refer_to_manifests(entry.value, at[0])
             self._node(entry.value, below, at, inner)
 
     def _merged(self, node: Node, path: str, span: tuple[int, int], where: _Where, *, is_fields: bool) -> None:
@@ -206,7 +233,7 @@ class Walked:
 
     def _makes_secret(self, key: str, where: _Where, *, is_fields: bool) -> bool:
         if key in _SECRET_FIELDS:
-            return (is_fields and where.object.is_secret) or where.has_templates
+            return (is_fields and (where.object.is_secret or where.in_patch)) or where.has_templates
         return key == "literals" and where.in_generator
 
     def _refer(self, node: Node, key: str, at: int) -> None:
@@ -217,6 +244,12 @@ class Walked:
                     self.references.append(Reference(path if equals else name, name, at))
                 else:
                     self.references.append(Reference(element, element, at))
+
+    def _refer_to_manifests(self, node: Node, at: int) -> None:
+        for element in node if isinstance(node, list) else ():
+            path = _text(element, "path") if isinstance(element, Branch) else element
+            if isinstance(path, str):
+                self.references.append(Reference(path, "", at, MANIFEST))
 
     def _entry_at(self, branch: Branch, key: str, default: int) -> int:
         place, number = self._places.get(id(branch)), branch.number(key)
@@ -240,6 +273,26 @@ def _text(branch: Branch, key: str) -> str:
 
 def _sources(node: Node) -> Iterator[Node]:
     yield from node if isinstance(node, list) else [node]
+
+
+def _patches_secret(branch: Branch) -> bool:
+    """Whether it has a patch for a target whose kind, a regex, matches one with values of Secrets."""
+    target = branch.get("target")
+    if not isinstance(target, Branch) or not any(branch.number(key) is not None for key in ("patch", "path", "jsonOp")):
+        return False
+    kind = _text(target, "kind")
+    try:
+        matches = compile_regex(f"^({kind})$")
+    except MetadataError:
+        return True
+    return any(matches(name) for name in ("Secret", *_SECRET_LISTS))
+
+
+def _sets_secret(branch: Branch, where: _Where) -> bool:
+    """Whether it is an operation of a JSON patch (RFC 6902) on values of a Secret; only Secrets have a stringData."""
+    parts = _text(branch, "path").split("/")
+    is_operation = len(parts) > 1 and parts[0] == "" and parts[1] != "metadata" and bool(_text(branch, "op"))
+    return is_operation and ("stringData" in parts or (where.in_patch and "data" in parts))
 
 
 def _is_object(branch: Branch) -> bool:

@@ -10,6 +10,7 @@ from krm_sops.errors import KrmSopsError, shown
 from krm_sops.gate import DECRYPTED, ENCRYPTED, EXPECTATIONS, Finding
 from krm_sops.gate.judge import Gate, is_encrypted
 from krm_sops.gate.texts import format_of
+from krm_sops.gate.walk import PATCH, SOURCE
 from krm_sops.host import Host
 from krm_sops.limits import FUNCTION
 from krm_sops.policy import in_force
@@ -73,6 +74,9 @@ def main(arguments: list[str]) -> int:
         checker.gate = Gate(expect or default, policy.limits, allow_disabled=given.on("allow-disabled"))
         checker.check(path)
         checker.keep()
+    checker.gate = Gate(expect or ENCRYPTED, policy.limits, allow_disabled=given.on("allow-disabled"))
+    checker.check_manifests()
+    checker.keep()
     if given.on("strict"):
         for finding in checker.findings:
             finding.severity = "error"
@@ -99,6 +103,8 @@ class _Checker:
         self.files = 0
         self._limits = policy.limits
         self._sources = Sources(host, policy, exclude, self._tell_invalid)
+        self._names: dict[tuple[str, str], str] = {}
+        self._uses: dict[tuple[str, str], set[str]] = {}
 
     def keep(self) -> None:
         self.findings += self.gate.findings
@@ -139,14 +145,31 @@ class _Checker:
             else:
                 self._tell("LimitExceeded", f"more than {self._limits.input_bytes} bytes (the limit input_bytes)", name)
             return
-        wanted = self._wanted(root, inner) if not self.gate.expects_plain else None
-        for reference, line in self.gate.file(raw, name, wanted):
-            if not self.gate.expects_plain:
-                self._check_source(reference, line, name, root, os.path.dirname(inner))
+        self._names[root, inner] = name
+        for reference, line in self.gate.file(raw, name, self._wanted(root, inner)):
+            path = os.path.normpath(os.path.join(os.path.dirname(inner), reference.path))
+            if reference.use != SOURCE:
+                self._uses.setdefault((root, path), set()).add(reference.use)
+            elif not self.gate.expects_plain:
+                self._check_source(reference, line, name, root, path)
 
-    def _check_source(self, reference: Reference, line: int, name: str, root: str, folder: str) -> None:
+    def check_manifests(self) -> None:
+        """Look again at files that a kustomization reads, where that tells more about them than their names did."""
+        for place, uses in self._uses.items():
+            name = self._names.get(place)
+            if name is None or (PATCH not in uses and format_of(name) in ("yaml", "json")):
+                continue
+            try:
+                raw = read_below(*place, self._limits.input_bytes)
+            except OSError as error:
+                self._tell("InvalidDocument", f"cannot be read: {error.strerror}", name)
+                continue
+            self.findings = [finding for finding in self.findings if finding.file != name]
+            self.files -= 1
+            self.gate.file(raw, name, self._wanted(*place), format_="yaml", in_patch=PATCH in uses)
+
+    def _check_source(self, reference: Reference, line: int, name: str, root: str, path: str) -> None:
         """A file that a secretGenerator makes a Secret of."""
-        path = os.path.normpath(os.path.join(folder, reference.path))
         try:
             raw = read_below(root, path, self._limits.input_bytes)
             encrypted = is_encrypted(raw, reference.format_by, self._limits)
@@ -157,6 +180,8 @@ class _Checker:
 
     def _wanted(self, root: str, path: str) -> Selection | None:
         """What `.sops.yaml` wants encrypted in a file."""
+        if self.gate.expects_plain:
+            return None
         rules = self._sources.rules_for(root, path)
         if rules is None:
             return None

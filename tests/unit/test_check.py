@@ -232,6 +232,40 @@ def test_plain_files_that_a_secretgenerator_reads_are_warned_about(tmp_path):
     ]
 
 
+def test_what_a_kustomization_reads_is_a_manifest_whatever_its_name(tmp_path):
+    lists = "resources: [broken.txt, base/ok.txt, absent]\ntransformers: [list.conf]\n"
+    (tmp_path / "kustomization.yaml").write_text(lists + "patches: [{path: merge.patch}]\n")
+    (tmp_path / "base").mkdir()
+    (tmp_path / "base" / "ok.txt").write_text("a: b\n")
+    (tmp_path / "broken.txt").write_text("a: [")
+    (tmp_path / "list.conf").write_text("a: 'x: {apiVersion: v1, kind: Secret, data: {a: b}}'\n")
+    (tmp_path / "merge.patch").write_text(PLAIN)
+    broken, *wrong = [("broken.txt", "InvalidDocument"), ("list.conf", "PlainSecret"), ("merge.patch", "PlainSecret")]
+    assert sorted(found(cwd=tmp_path)) == [broken, *wrong]
+    assert sorted(found("merge.patch", "kustomization.yaml", "broken.txt", cwd=tmp_path)) == [broken, wrong[1]]
+    assert found("broken.txt", "list.conf", cwd=tmp_path) == []
+    assert sorted(found("--exclude", "broken.txt", cwd=tmp_path)) == wrong
+    assert json.loads(check("--format", "json", cwd=tmp_path).stdout)["files"] == 5
+
+
+@pytest.mark.parametrize("patch", ["- {op: add, path: /data/a, value: YQ==}", "kind: any\ndata: {a: YQ==}"])
+def test_a_plain_value_that_a_file_gives_a_secret_as_a_patch_is_found(tmp_path, patch):
+    target = "target: {kind: Secret, name: db}"
+    transformer = f"apiVersion: builtin\nkind: PatchTransformer\nmetadata: {{name: t}}\npath: p.yaml\n{target}\n"
+    for text in (
+        f"patches: [{{path: p.yaml, {target}}}]",
+        f"patchesJson6902: [{{{target}, path: p.yaml}}]",
+        transformer,
+    ):
+        (tmp_path / "kustomization.yaml").write_text(text)
+        (tmp_path / "p.yaml").write_text(patch)
+        assert found(cwd=tmp_path) == [("p.yaml", "PlainSecret")]
+        (tmp_path / "kustomization.yaml").write_text(text.replace("Secret", "ConfigMap"))
+        assert found(cwd=tmp_path) == []
+        (tmp_path / "p.yaml").write_text("- {op: add, path: /metadata/labels/a, value: b}\n")
+        assert found(cwd=tmp_path) == []
+
+
 # Reports
 
 

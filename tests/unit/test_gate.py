@@ -147,6 +147,121 @@ def test_files_are_read_by_their_names(name):
     assert rules('{"kind": "Secret", "data": {"a": "b"}}', name) == ["PlainSecret"]
 
 
+PLAIN = SECRET + "stringData: {a: plainplain}\n"
+
+
+@pytest.mark.parametrize(
+    "name", ["db.manifest", "db.txt", "db.yaml.bak", "db.j2", "db", "db.env", "db.ini", ".hidden", "db.md"]
+)
+@pytest.mark.parametrize(
+    "text",
+    [
+        PLAIN,
+        f"a: 1\n---\n{PLAIN}",
+        f"# {PLAIN!r}\n{PLAIN}",
+        PLAIN.replace("kind: Secret", '"k\\x69nd": "S\\u0065cret"'),
+        PLAIN.replace("Secret", '"Sec\\\n  ret"'),
+        PLAIN.replace("kind: Secret", "? kind\n: !!str Secret"),
+        '{"kind": "Secret", "apiVersion": "v1", "data": {"a": "YQ=="}}',
+        '[{"kind": "Secret", "apiVersion": "v1", "data": {"a": "YQ=="}}]',
+        "{kind: Secret, data: {a: YQ==}}",
+        f"{made.yaml(made.encrypted())}---\n{PLAIN}",
+    ],
+    ids=range(10),
+)
+def test_a_plain_secret_is_found_under_any_name(name, text):
+    assert "PlainSecret" in rules(text, name)
+    assert "PlainSecret" in rules(text.encode("utf-16"), name)
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "notes.md", "a.py", "db.sh"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "# About\n\nkind: Secret is what it is\n```yaml\n" + PLAIN + "```\n",
+        'TEXT = """\n' + PLAIN + '"""\n',
+        "kind: ConfigMap\nname: Secret\ndata: {a: b}\n",
+        "kind: a\nkind: b\nSecret: {{ c }}\n",
+        "cat <<end\n" + PLAIN + "end\n",
+        made.yaml(made.encrypted()),
+    ],
+    ids=range(6),
+)
+def test_text_that_names_a_secret_and_is_no_manifest_passes(name, text):
+    assert rules(text, name) == []
+
+
+@pytest.mark.parametrize("name", ["db.yaml.j2", "db.tpl", "db.yaml.bak", "db.yml~", "db.json.orig"])
+def test_what_looks_like_a_secret_and_cannot_be_read_is_a_warning(name):
+    """A template, or a damaged copy: nobody knows what is in it."""
+    for text in (PLAIN + "{% if a %}\n", PLAIN + "data: {{ a }}: b\n"):
+        assert [(one.rule, one.severity) for one in judged(text, name).findings] == [("InvalidDocument", "warning")]
+    assert rules("{% if a %}\nkind: SecretStore\n", name) == []
+
+
+PATCHES = {
+    "add": "- {op: add, path: /stringData/a, value: plainplain}",
+    "add to data": "- {op: add, path: /data/a, value: plainplain}",
+    "replace all": "- {op: replace, path: /stringData, value: {a: plainplain}}",
+    "JSON": '[{"op": "add", "path": "/data/a", "value": "plainplain"}]',
+    "merge": "stringData: {a: plainplain}",
+    "merge under any name": "apiVersion: v1\nkind: any\nmetadata: {name: any}\ndata: {a: plainplain}",
+    "merge of a Secret": PLAIN.rstrip(),
+}
+HARMLESS = {
+    "labels": "- {op: add, path: /metadata/labels/data, value: x}",
+    "remove": "- {op: remove, path: /stringData/a}",
+    "empty": "- {op: add, path: /stringData/a, value: ''}",
+    "delete": "kind: Secret\ndata: {$patch: delete}",
+    "no YAML": "a: [",
+}
+TARGETS = ["{kind: Secret}", "{version: v1, kind: Secret, name: db}", "{kind: 'Secret|ConfigMap'}", "{kind: Se.*}"]
+
+
+def inline(patch: str, target: str) -> dict[str, str]:
+    """Kustomizations and other objects with a patch."""
+    patches = f"patches:\n- target: {target}\n  patch: |\n    " + patch.replace("\n", "\n    ") + "\n"
+    flux = "apiVersion: kustomize.toolkit.fluxcd.io/v1\nkind: Kustomization\nspec:\n  "
+    transformer = "apiVersion: builtin\nkind: PatchTransformer\n"
+    return {
+        "patches": patches,
+        "patchesJson6902": patches.replace("patches:", "patchesJson6902:"),
+        "Flux": flux + patches.replace("\n", "\n  ").rstrip(" "),
+        "a transformer": transformer + patches.replace("patches:\n- ", "").replace("\n  patch:", "\npatch:"),
+    }
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("patch", PATCHES.values(), ids=PATCHES)
+def test_a_plain_value_that_an_inline_patch_gives_a_secret_is_found(patch, target):
+    for text in inline(patch, target).values():
+        (finding,) = judged(text, "kustomization.yaml").findings
+        assert (finding.rule, finding.severity) == ("PlainSecret", "error")
+
+
+@pytest.mark.parametrize("patch", HARMLESS.values(), ids=HARMLESS)
+def test_a_patch_that_gives_a_secret_no_value_passes(patch):
+    for text in inline(patch, TARGETS[0]).values():
+        assert rules(text, "kustomization.yaml") == []
+
+
+@pytest.mark.parametrize("name", ["add to data", "JSON", "merge under any name"])
+def test_patches_of_other_kinds_pass(name):
+    assert rules(inline(PATCHES[name], "{kind: ConfigMap}")["patches"]) == rules(PATCHES[name]) == []
+
+
+def test_a_patch_of_stringdata_is_one_of_a_secret_whatever_its_target():
+    """Nothing else has such a field."""
+    assert rules(PATCHES["add"]) == ["PlainSecret"]
+
+
+def test_an_inline_patch_of_operations_that_are_no_text_is_found():
+    """As Flux has them in patchesJson6902."""
+    text = f"spec:\n  patchesJson6902:\n  - target: {{kind: Secret}}\n    patch:\n    {PATCHES['add to data']}\n"
+    assert places(text) == [("PlainSecret", 5, "spec.patchesJson6902[0].patch[0].value")]
+    assert judged(text).findings[0].message == "a patch of a Secret with a value in plain text"
+
+
 # Keys
 
 KEYS = {
