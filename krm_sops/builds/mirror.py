@@ -13,7 +13,7 @@ import os
 
 from krm_sops.builds import kustomization
 from krm_sops.errors import ConfigError, InputError, KrmSopsError, LimitError, PolicyError, shown
-from krm_sops.functions.files import EncryptedFile, in_file
+from krm_sops.functions.files import AS_MANIFEST, EncryptedFile, in_file
 from krm_sops.krm.stream import Stream
 from krm_sops.roots import open_below, read_below, relative
 from krm_sops.stores import STORES, format_for_path
@@ -49,14 +49,18 @@ _MARKERS = {
 
 
 class Input:
-    """A file to decrypt before the build. place: where its plaintext goes.  as_value: it becomes one value, whole."""
+    """A file to decrypt before the build. place: where its plaintext goes.
 
-    __slots__ = ("as_value", "file", "place")
+    as_value: it becomes one value, whole.  is_patch: kustomize reads it as one.
+    """
 
-    def __init__(self, file: EncryptedFile, place: str, *, as_value: bool) -> None:
+    __slots__ = ("as_value", "file", "is_patch", "place")
+
+    def __init__(self, file: EncryptedFile, place: str, *, as_value: bool, is_patch: bool) -> None:
         self.file = file
         self.place = place
         self.as_value = as_value
+        self.is_patch = is_patch
 
 
 class Mirror:
@@ -122,7 +126,8 @@ class Mirror:
         for given in self.inputs:
             file = given.file
             if self.mask and not given.as_value:  # whose keys kustomize needs
-                content = STORES[file.format].write_plain(file.decrypt(credentials))
+                use = AS_MANIFEST if given.is_patch else ""
+                content = STORES[file.format].write_plain(file.decrypt(credentials, use))
             else:
                 content = file.content(credentials)
             self.private.write(f"{SOURCE}/{given.place}", content)
@@ -193,7 +198,9 @@ class Mirror:
             self.private.write(f"{SOURCE}/{place}", content)
         return f"./{name}", place
 
-    def encrypted_input(self, path: str, raw: bytes, format_: str, folder: str, *, as_value: bool) -> str:
+    def encrypted_input(
+        self, path: str, raw: bytes, format_: str, folder: str, *, as_value: bool, is_patch: bool
+    ) -> str:
         """The reference to what this file's plaintext will be; "" where it is not encrypted as this format."""
         limits = self.limits
         if b"sops" not in raw:
@@ -209,7 +216,7 @@ class Mirror:
             raise in_file(error, path) from None
         self._nodes_left -= file.nodes
         reference, place = self.hide(None, folder, "", path)
-        self.inputs.append(Input(file, place, as_value=as_value))
+        self.inputs.append(Input(file, place, as_value=as_value, is_patch=is_patch))
         return reference
 
     def _write(self, place: str, content: bytes, path: str) -> None:
@@ -314,7 +321,9 @@ class _Kustomization:
         format_ = "json" if named.endswith(".dockerconfigjson") else format_for_path(named)
         if key in ("env", "envs") and format_ == "binary":
             format_ = "dotenv"
-        return self.mirror.encrypted_input(path, raw, format_, self.folder, as_value=key == "files")
+        return self.mirror.encrypted_input(
+            path, raw, format_, self.folder, as_value=key == "files", is_patch=field == "patches"
+        )
 
     def _resource(self, reference: str, field: str) -> str:
         """A manifest, a folder with a kustomization, or something remote."""

@@ -19,7 +19,7 @@ from krm_sops.errors import (
     MetadataError,
 )
 from krm_sops.functions.regroup import SHARED, Group
-from krm_sops.krm.item import LOCAL_CONFIG, MASK, MASKED, refuse_duplicates
+from krm_sops.krm.item import LOCAL_CONFIG, MASK, MASKED, is_identity, refuse_duplicates
 from krm_sops.krm.results import Result
 from krm_sops.metadata import Metadata
 from krm_sops.tree import CIPHERTEXT, Branch, Comment, Entry, Timestamp, leaves, with_leaves
@@ -253,7 +253,7 @@ class Document:
     def replace(self) -> None:
         item, opened = self.item, self.opened
         changed = set(opened.changed)
-        kind = item.kind
+        kind = item.plain_kind = self._kind()
         originals: list[Leaf] = []
         for at in sorted(changed):
             value, path = opened.leaves[at], opened.paths[at]
@@ -270,13 +270,21 @@ class Document:
                 _is_text_field(kind, top) or (kind == "Secret" and top == "data")
             ):
                 value = to_text(value)
-            item.put(self.number(at), value, quoted=_is_text_field(kind, top), path=path)
+            item.put(
+                self.number(at), value, quoted=_is_text_field(kind, top), path=path, clear=is_identity(path, value)
+            )
         for at, value in enumerate(opened.leaves):
             path = opened.paths[at]
             if at in changed or isinstance(value, Comment):
                 continue
             if len(path) == 2 and _is_text_field(kind, path[0]):
                 self._quote(self.number(at), value, path)
+
+    def _kind(self) -> str:
+        """The item's, which may be encrypted like the rest."""
+        opened = self.opened
+        found = next((opened.leaves[at] for at in opened.changed if opened.paths[at] == ("kind",)), self.item.kind)
+        return found if isinstance(found, str) else ""
 
     def _quote(self, leaf: int, value: Scalar, path: tuple[str, ...]) -> None:
         """Put a plain scalar into quotes where some reader would not take it for a string."""

@@ -13,7 +13,8 @@ from krm_sops.krm.item import MASK
 from krm_sops.metadata import Metadata
 from krm_sops.roots import read_below, relative
 from krm_sops.stores import STORES, format_for_path
-from krm_sops.tree import Branch
+from krm_sops.stores.json import in_one_line
+from krm_sops.tree import Branch, from_bytes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -64,10 +65,18 @@ class Files:
         return found
 
 
+AS_MANIFEST, AS_NAMES = "manifest", "names"
+"""What a file is masked for: manifests or a patch, names with values; or anything else."""
+
+
+AS_MANIFEST, AS_NAMES = "manifest", "names"
+"""What a file is masked for: manifests or a patch; names with values, which hide the values themselves."""
+
+
 class EncryptedFile:
     """nodes: how many collections and scalars it has.  unopened: comments that did not fit their tags and stayed."""
 
-    __slots__ = ("branches", "format", "mask", "metadata", "nodes", "path", "unopened")
+    __slots__ = ("branches", "format", "limits", "mask", "metadata", "nodes", "path", "unopened")
 
     def __init__(
         self, path: str, format_: str, raw: bytes, limits: Limits, nodes_left: int, *, mask: bool = False
@@ -85,20 +94,33 @@ class EncryptedFile:
         self.nodes = sum(map(_nodes, self.branches))
         self.unopened = 0
         self.mask = mask
+        self.limits = limits
 
-    def decrypt(self, credentials: Credentials) -> list[Branch]:
-        """The plain documents. Raises DataKeyError, InputError, IntegrityError, each naming the file."""
+    def decrypt(self, credentials: Credentials, use: str = "") -> list[Branch]:
+        """The plain documents; masked as their `use` needs it, but not the text of a binary file `AS_NAMES`.
+
+        Raises DataKeyError, InputError, IntegrityError, each naming the file.
+        """
         try:
             data_key = recover(self.metadata, credentials)
             plain, opened = EncryptedDocument(self.branches, self.metadata).decrypt(data_key)
         except KrmSopsError as error:
             raise in_file(error, self.path) from None
         self.unopened = len(opened.unopened)
-        if self.mask:
-            from krm_sops.functions.masking import masked
+        if not self.mask or (use == AS_NAMES and self.format == "binary"):
+            return plain
+        from krm_sops.functions import masking
 
-            return [masked(*pair) for pair in zip(self.branches, plain, strict=True)]
-        return plain
+        if use != AS_MANIFEST:
+            return [masking.masked(*pair) for pair in zip(self.branches, plain, strict=True)]
+        if self.format != "binary":
+            return [masking.masked_manifest(*pair) for pair in zip(self.branches, plain, strict=True)]
+        try:
+            text = from_bytes(STORES["binary"].write_plain(plain))
+            content = "---\n".join(in_one_line(node) + "\n" for node in masking.masked_content(text, self.limits))
+        except KrmSopsError as error:
+            raise in_file(error, self.path) from None
+        return STORES["binary"].read_plain(content.encode(), self.limits)
 
     def content(self, credentials: Credentials) -> bytes:
         """The plain file, byte for byte as sops writes it. Raises as `decrypt` does."""

@@ -12,11 +12,11 @@ from krm_sops.errors import ConfigError, InputError, KrmSopsError, shown
 from krm_sops.functions import Answer, FunctionError, PolicyNeeded
 from krm_sops.functions.decrypt import InPlaceError, key_secrets
 from krm_sops.functions.decrypt_keys import Keys
-from krm_sops.functions.files import Files, in_file
+from krm_sops.functions.files import AS_MANIFEST, AS_NAMES, Files, in_file
 from krm_sops.functions.generate_env import is_key, pairs
 from krm_sops.functions.generate_paths import has_wildcards, matching
 from krm_sops.functions.generate_plan import Source, plan_of
-from krm_sops.krm.item import LOCAL_CONFIG, PACKAGE_PATH, PATH, refuse_duplicates
+from krm_sops.krm.item import LOCAL_CONFIG, MASK, PACKAGE_PATH, PATH, refuse_duplicates
 from krm_sops.krm.results import Result
 from krm_sops.roots import source_root
 from krm_sops.stores import STORES
@@ -119,7 +119,7 @@ def files_of(config: Item, host: Host, policy: Policy, options: Options) -> File
 class _Work:
     """From a plan to objects; what is wrong is noted source by source.
 
-    encrypted, plain: the files, by their paths; each is opened once.
+    encrypted: the files, by their paths.  plain: the same by what they are for, too; each is opened once.
     """
 
     def __init__(self, plan: Plan, files: Files, answer: Answer) -> None:
@@ -127,7 +127,7 @@ class _Work:
         self.files = files
         self.answer = answer
         self.encrypted: dict[str, EncryptedFile] = {}
-        self.plain: dict[str, list[Branch]] = {}
+        self.plain: dict[tuple[str, str], list[Branch]] = {}
 
     def objects(self, keys: Keys) -> list[Branch]:
         """Nothing where something is wrong: the errors are in the answer's results."""
@@ -204,13 +204,20 @@ class _Work:
         open_ahead([file.metadata for file in self.encrypted.values()], credentials)
         return credentials
 
+    def _use(self, source: Source) -> str:
+        """What the file is for, where that makes a difference."""
+        if not self.files.mask or source.key:
+            return ""
+        return AS_MANIFEST if source in self.plan.manifests else AS_NAMES
+
     def _open(self, source: Source, credentials: Credentials) -> None:
-        if source.path in self.plain:
+        place = (source.path, self._use(source))
+        if place in self.plain:
             return
-        self.plain[source.path] = []
+        self.plain[place] = []
         file = self.encrypted[source.path]
         try:
-            self.plain[source.path] = file.decrypt(credentials)
+            self.plain[place] = file.decrypt(credentials, place[1])
         except KrmSopsError as error:
             self._fail(error, source.where)
         if file.unopened:
@@ -219,7 +226,7 @@ class _Work:
 
     def _manifests(self, source: Source) -> list[Branch]:
         """The objects in an encrypted manifest."""
-        plain = self.plain[source.path]
+        plain = self.plain[source.path, self._use(source)]
         try:
             if self.encrypted[source.path].format == "binary":
                 plain = STORES["yaml"].read_plain(STORES["binary"].write_plain(plain), self.files.limits)
@@ -241,11 +248,14 @@ class _Work:
 
     def _values(self, source: Source) -> list[tuple[str, bytes]]:
         """Keys and values of one file. Nothing where something is wrong."""
-        file, plain = self.encrypted[source.path], self.plain[source.path]
+        file, plain = self.encrypted[source.path], self.plain[source.path, self._use(source)]
         try:
             if source.key:
                 return [(source.key, file.written(plain))]
-            return [(key, to_bytes(value)) for key, value in pairs(self.plan.dialect, file.format, plain)]
+            found = pairs(self.plan.dialect, file.format, plain)
+            if self.files.mask and file.format == "binary":
+                found = [(key, MASK) for key, _ in found]
+            return [(key, to_bytes(value)) for key, value in found]
         except KrmSopsError as error:
             self._fail(in_file(error, source.path), source.where)
             return []

@@ -24,6 +24,8 @@ OPT_OUTS = ("kustomize.toolkit.fluxcd.io/decrypt", "krm-sops.dev/decrypt")
 MASK = "***"
 _MASK_IN_BASE64 = "Kioq"
 _SECRETS = ("Secret", "SopsSecret")
+_IDENTITY = (("apiVersion",), ("kind",), ("metadata", "name"), ("metadata", "namespace"))
+_LONGEST_NAME = 253
 _NEW_ANNOTATIONS = '"annotations": {'
 _INJECTED = frozenset(
     (
@@ -52,16 +54,38 @@ def mask_at(kind: str, path: tuple[str, ...]) -> str:
     return _MASK_IN_BASE64 if is_base64 else MASK
 
 
+def is_identity(path: tuple[str, ...], value: object) -> bool:
+    """Whether this says which object it is, which a mask leaves to see, encrypted or not: its kind and names."""
+    return (
+        path in _IDENTITY
+        and isinstance(value, str)
+        and len(value) <= _LONGEST_NAME
+        and not value.lower().strip("abcdefghijklmnopqrstuvwxyz0123456789-./:")
+    )
+
+
 class Item:
     """branch: the object.  first: the number of its first leaf in `source`.  edits: (start, end, text), no overlaps.
 
     comments: where its encrypted comments stand, by their texts; None until somebody asks.
     is_alias: `branch` stands somewhere else in the text.  at: the file it was read from and its document in there, if
     known without annotations.  replacement: the objects that take its place; None where it stays.  mask: what is put
-    into it becomes asterisks.
+    into it becomes asterisks.  plain_kind: its kind where that was encrypted, else "".
     """
 
-    __slots__ = ("at", "branch", "comments", "edits", "first", "is_alias", "mask", "place", "replacement", "source")
+    __slots__ = (
+        "at",
+        "branch",
+        "comments",
+        "edits",
+        "first",
+        "is_alias",
+        "mask",
+        "place",
+        "plain_kind",
+        "replacement",
+        "source",
+    )
 
     def __init__(self, source: Source, branch: Branch, *, is_alias: bool = False) -> None:
         self.source = source
@@ -73,6 +97,7 @@ class Item:
         self.comments: dict[str, list[int]] | None = None
         self.at: tuple[str, int] | None = None
         self.mask = False
+        self.plain_kind = ""
         self.replacement: list[Branch] | None = None
 
     def field(self, *path: str) -> str:
@@ -217,7 +242,7 @@ class Item:
 
     def put(self, leaf: int, value: Scalar, *, quoted: bool, path: tuple[str, ...], clear: bool = False) -> None:
         """Replace a leaf.  quoted: spell a string in quotes, or as a literal block where it has several lines.
-        clear: it was never encrypted, so no mask is needed.
+        clear: no mask is needed.
 
         Raises InputError where the leaf has an anchor: its plaintext would appear wherever an alias repeats it; and for
         bytes that are no UTF-8: as ``!!binary`` they would reach the cluster as something else.
@@ -226,7 +251,7 @@ class Item:
         if span is None or span.anchored:
             raise InputError("an encrypted value with an anchor or alias", path=path)
         if self.mask and not clear:
-            value, quoted = mask_at(self.kind, path), True
+            value, quoted = mask_at(self.plain_kind or self.kind, path), True
         if isinstance(value, str) and not value.isascii() and any("\ud800" <= c <= "\udfff" for c in value):
             raise InputError(
                 "a value that is no UTF-8, which no Kubernetes object can hold",

@@ -590,6 +590,113 @@ def test_functions_inside_of_a_build_are_masked_too(repository: Repository):
     assert done.stdout.count("krm-sops.dev/masked") == 2
 
 
+def whole(name: str, values: list[str]) -> dict[str, str | bytes]:
+    """Files that are encrypted as a whole, each with a kustomization that needs to know what is in it."""
+    secret = (
+        f"apiVersion: v1\nkind: Secret\nmetadata: {{name: s}}\ndata: {{k: {b64encode(values[0].encode()).decode()}}}\n"
+    )
+    patch = f"apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: a}}\ndata: {{k: {values[0]}, gone: null}}\n"
+    operations = f"- {{op: add, path: /data, value: {{k: {values[0]}, l: [{values[1]}]}}}}\n"
+    two = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}, "stringData": {"k": values[0]}}
+    ksops = "apiVersion: viaduct.ai/v1\nkind: ksops\nmetadata: {name: g}\n"
+    generator = {"kustomization.yaml": "generators: [g.yaml]\n"}
+    target = {"target": "{kind: ConfigMap}"}
+    patched = "resources: [a.yaml]\npatches: [{path: FILE}]\n"
+
+    def binary(text: str) -> bytes:
+        return sealed("binary", Branch([Entry("data", text)]))
+
+    return {
+        "envs of ksops": {
+            **generator,
+            "g.yaml": f"{ksops}secretFrom: [{{metadata: {{name: s}}, envs: [e.enc]}}]\n",
+            "e.enc": binary(f"# {values[1]}\nK='{values[0]}'\nexport L={values[1]}\n"),
+        },
+        "files of ksops": {**generator, "g.yaml": f"{ksops}files: [e.enc]\n", "e.enc": binary(secret)},
+        "a List of ksops": {
+            **generator,
+            "g.yaml": f"{ksops}files: [e.enc]\n",
+            "e.enc": binary("kind: List\napiVersion: v1\nitems:\n- " + secret.replace("\n", "\n  ").rstrip() + "\n"),
+        },
+        "YAML of ksops": {
+            **generator,
+            "g.yaml": f"{ksops}files: [e.yaml]\n",
+            "e.yaml": sealed("yaml", tree(two)),  # type: ignore[arg-type]
+        },
+        "a patch": {
+            "kustomization.yaml": patched.replace("FILE", "p.yaml"),
+            "a.yaml": MANIFEST,
+            "p.yaml": sealed("yaml", tree({**two, "kind": "ConfigMap", "metadata": {"name": "a"}})),  # type: ignore[arg-type]
+        },
+        "a patch as binary": {
+            "kustomization.yaml": patched.replace("FILE", "p.enc"),
+            "a.yaml": MANIFEST,
+            "p.enc": binary(patch),
+        },
+        "a JSON patch as binary": {
+            "kustomization.yaml": patched.replace("FILE}", f"p.enc, target: {target['target']}}}"),
+            "a.yaml": MANIFEST,
+            "p.enc": binary(operations),
+        },
+        "a file": {"one.yaml": sealed("yaml", tree(two))},  # type: ignore[arg-type]
+    }[name]  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        *("envs of ksops", "files of ksops", "a List of ksops", "YAML of ksops"),
+        *("a patch", "a patch as binary", "a JSON patch as binary", "a file"),
+    ],
+)
+def test_what_builds_without_masks_builds_with_them(repository: Repository, case: str):
+    """S27: of what is encrypted as a whole, kind and name and keys are shown, and no value, nor which one it was."""
+    repository.write(whole(case, ["plain-of-one", "plain-of-two"]))
+    plain = repository.render(".")
+    assert plain.returncode == 0, plain.stderr
+    assert "plain-of-one" in plain.stdout or b64encode(b"plain-of-one").decode() in plain.stdout
+    done = repository.render("--mask", ".")
+    assert (done.returncode, done.stderr) == (0, "")
+    for hidden in ("plain-of", b64encode(b"plain-of-one").decode(), "ENC["):
+        assert hidden not in done.stdout
+    assert "***" in done.stdout or "Kioq" in done.stdout
+    assert "krm-sops.dev/masked" in done.stdout
+    (kind,) = {line for line in plain.stdout.splitlines() if line.startswith("kind: ")} or {""}
+    assert kind.replace('"', "") in done.stdout.replace('"', "")
+    assert "name: s\n" in done.stdout.replace('"', "") or "name: a\n" in done.stdout
+    repository.write(whole(case, ["other", "x"]))
+    assert repository.render("--mask", ".").stdout == done.stdout
+
+
+def test_what_cannot_be_masked_is_said_and_not_shown(repository: Repository):
+    """S27: encrypted as a text that is no YAML."""
+    ksops = "apiVersion: viaduct.ai/v1\nkind: ksops\nmetadata: {name: g}\nfiles: [e.enc]\n"
+    content = sealed("binary", Branch([Entry("data", "a: *plain-of-alias\nb: [\n")]))
+    repository.write({"kustomization.yaml": "generators: [g.yaml]\n", "g.yaml": ksops, "e.enc": content})
+    done = repository.render("--mask", ".")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "e.enc: it cannot be masked" in done.stderr
+    assert "plain-of" not in done.stderr
+
+
+def test_a_kind_among_values_is_a_value(repository: Repository):
+    """S27: only of manifests and patches is it shown."""
+    repository.write(
+        {
+            "kustomization.yaml": "generators: [g.yaml]\n",
+            "g.yaml": (
+                "apiVersion: krm-sops.dev/v1alpha1\nkind: SopsGenerator\nmetadata: {name: g}\nspec:\n"
+                "  secretFrom: [{metadata: {name: s}, envs: [e.yaml]}]\n"
+            ),
+            "e.yaml": sealed("yaml", tree({"kind": "plain-of-kind", "apiVersion": "plain-of-version"})),  # type: ignore[arg-type]
+        }
+    )
+    done = repository.render("--mask", ".")
+    assert done.returncode == 0, done.stderr
+    assert "plain-of" not in done.stdout
+    assert b64encode(b"plain-of-kind").decode() not in done.stdout
+
+
 def test_an_error_is_the_same_masked_or_not(repository: Repository):
     """S27: a mask is no way to pass an altered document."""
     document = made.encrypted()
