@@ -78,6 +78,9 @@ class Stream:
 
     from_kustomize: a build has sorted and perhaps changed them.  originals: the files that it was made of, by their
     paths from the root, where they are at hand.  allowance: of a run that has several streams.
+
+    Of the limits, `input_bytes` and `document_bytes` hold for everything; `depth` and the nodes count in documents that
+    are parsed, so not in one that leaves as it came.
     """
 
     def __init__(self, limits: Limits, config: Item | None = None, *, allowance: Allowance | None = None) -> None:
@@ -89,11 +92,22 @@ class Stream:
         self.documents: list[Document] = []
 
     def parse(self, raw: bytes, file: str = "") -> list[Document]:
-        """The documents of one file, comments and all, without adding them. Raises ResourceListError, LimitError."""
+        """The documents of one file, comments and all, without adding them.
+
+        Raises ResourceListError, LimitError; for a document that is large also what `Document.items` does.
+        """
         self._allowance.bytes -= len(raw)
         if self._allowance.bytes < 0:
             raise LimitError(f"an input of more than {self.limits.input_bytes >> 20} MiB (the limit input_bytes)")
-        return [Document(self, text, file, index) for index, text in enumerate(_documents(_decoded(raw, file), file))]
+        texts = _documents(_decoded(raw, file), file)
+        found = [Document(self, text, file, index) for index, text in enumerate(texts)]
+        for document in found:
+            text = document.text
+            if _is_larger(text, self.limits.document_bytes):
+                if "List" not in text and _is_plainly_krm(text):
+                    raise self._too_large(str(document))
+                document.items  # noqa: B018 (reads it, and looks at the size of each)
+        return found
 
     def add(self, raw: bytes, file: str = "") -> list[Document]:
         """The same, added. Raises also InputError, for what is no YAML, as far as it is looked at."""
@@ -126,9 +140,17 @@ class Stream:
             if len(branches) < len(inner):
                 raise ResourceListError(f"{document}: an element of its items is no object")
         items = [Item(source, branch) for branch in branches]
+        limit = self.limits.document_bytes
+        is_large = _is_larger(document.text, limit)
         for item in items:
             item.at = (document.file, document.index)
+            if is_large and item.kind and _is_larger(item.own_text(), limit):
+                raise self._too_large(str(item))
         return items
+
+    def _too_large(self, what: str) -> LimitError:
+        limit = self.limits.document_bytes
+        return LimitError(f"{what}: a document of more than {limit} bytes (the limit document_bytes)")
 
     @property
     def items(self) -> list[Item]:
@@ -242,6 +264,10 @@ def _decoded(raw: bytes, file: str) -> str:
     if wrong >= 0:  # an exception that is raised above would carry the input along
         raise ResourceListError(f"{shown(file) or 'the input'}: no UTF-8 (byte {wrong})")
     return text.removeprefix(_BOM)
+
+
+def _is_larger(text: str, limit: int) -> bool:
+    return len(text) > limit or (len(text) * 4 > limit and not text.isascii() and len(text.encode()) > limit)
 
 
 def _is_empty(text: str) -> bool:

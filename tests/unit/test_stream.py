@@ -138,6 +138,29 @@ def test_no_utf_8_is_an_error():
         Stream(FUNCTION).add(b"a: \xff", "f")
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        PLAIN + "data: {k: 'BIG'}\n",
+        "# of a ConfigMapList\n" + PLAIN + "data: {k: 'BIG'}\n",
+        f"{PLAIN}---\n{PLAIN}data: {{k: 'ÄÄÄÄ'}}\n".replace("ÄÄÄÄ", "Ä" * 60),
+        "apiVersion: v1\nkind: List\nitems:\n- " + (PLAIN + "data: {k: 'BIG'}").replace("\n", "\n  ") + "\n",
+        '{"kind": "ConfigMap", "apiVersion": "v1", "data": {"k": "BIG"}}',
+    ],
+)
+def test_no_object_is_larger_than_a_document_may_be(text):
+    """Also one that nobody looks into; a List is not one object."""
+    with pytest.raises(LimitError, match="document_bytes"):
+        stream(text.replace("BIG", "x" * 120), document_bytes=140)
+
+
+@pytest.mark.parametrize(
+    "text", [PLAIN, "apiVersion: v1\nkind: List\nitems:\n" + 5 * ("- " + PLAIN.replace("\n", "\n  ").rstrip() + "\n")]
+)
+def test_what_is_large_in_sum_is_not_too_large(text):
+    assert stream(text, document_bytes=100).write() == text
+
+
 def test_limits_hold_for_all_files_together():
     """S23."""
     limits = FUNCTION.changed({"run_nodes": 5, "input_bytes": 20})
