@@ -1,7 +1,7 @@
 """What a gate finds in files, streams and objects.
 
 Every file is read in full, and every leaf, key and comment is looked at: in base64, and in documents inside of values,
-too. What cannot be read is a finding: nothing passes because it was not understood.
+too. What cannot be read is a finding, unless neither its name nor its text says that it is a document.
 """
 
 from __future__ import annotations
