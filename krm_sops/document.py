@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 ONLY_ENCRYPTED_SEED = bytes.fromhex("8a3fd2ad54ce66527b1034f3d147be0b0b975b3bf44f72c6fdadec8176f27d69")
 _PLAIN_HINT = (
     "was it patched or edited without sops? let the patch meet what is decrypted already (decrypt in the base that it "
-    "is for, or by a generator), or set the value with sops itself (sops set, sops edit) instead of the patch"
+    "is for, or by a generator), or set the value in the file instead (krm-sops set, krm-sops edit)"
 )
 
 

@@ -23,8 +23,7 @@ FUNCTION_ANNOTATIONS = ("config.kubernetes.io/function", "config.k8s.io/function
 class Fields:
     """One mapping of a config.  where: its path, for messages ("spec", "spec.keys[0]")."""
 
-    def __init__(self, node: Node, where: str, allowed: Sequence[str], later: Sequence[str] = ()) -> None:
-        """later: fields that this version knows by name only."""
+    def __init__(self, node: Node, where: str, allowed: Sequence[str]) -> None:
         if node is None:
             node = Branch()
         if not isinstance(node, Branch):
@@ -32,8 +31,6 @@ class Fields:
         self.where = where
         self.node = node
         for key in (entry.key for entry in node.entries):
-            if key in later:
-                raise ConfigError(f"{where}.{key} is not available in this version", path=(where, str(key)))
             if key not in allowed:
                 raise ConfigError(
                     f"{where} has no field {shown(key, 60)!r}; allowed: {', '.join(allowed)}", path=(where,)

@@ -20,12 +20,12 @@ from krm_sops.encryption import Carried, encrypted_file, is_same, shares
 from krm_sops.errors import ConfigError, KrmSopsError, MacMismatch, NoMetadata, StoreError, shown
 from krm_sops.limits import SOPS_VERBS
 from krm_sops.metadata import VERSION, Metadata
+from krm_sops.recipients import RecipientDrift, drift
 from krm_sops.rules import NoMatchingRule, absolute
 from krm_sops.stores import STORES, format_for_path
 from krm_sops.verbs import creation, files, keys
 from krm_sops.verbs.decrypt import check_version, decryption_order
 from krm_sops.verbs.flags import KEY_FLAGS, KEY_HELP, SWITCH, VALUE, Arguments, UsageError
-from krm_sops.verbs.recipients import RecipientDrift, drift
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -24,11 +24,11 @@ from krm_sops.errors import ConfigError, KeyUnavailable, KrmSopsError, shown
 from krm_sops.keys.cloud import first_usable
 from krm_sops.keys.hc_vault import TOKEN_HINT, Server, checked_path, tokens
 from krm_sops.metadata import VERSION, Metadata
+from krm_sops.recipients import differences, told
 from krm_sops.selection import Selection
 from krm_sops.stores import STORES
 from krm_sops.verbs import buckets, change, files, keys
 from krm_sops.verbs.flags import KEY_FLAGS, KEY_HELP, SWITCH, VALUE, UsageError, parse
-from krm_sops.verbs.recipients import differences, told
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -16,9 +16,9 @@ from krm_sops import cli
 from krm_sops.cipher import DataKey
 from krm_sops.errors import shown
 from krm_sops.keys import KEY_TYPES
+from krm_sops.recipients import is_same_key
 from krm_sops.verbs import batch, change, creation, files
 from krm_sops.verbs.flags import SWITCH, VALUE, UsageError, parse
-from krm_sops.verbs.recipients import is_same_key
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

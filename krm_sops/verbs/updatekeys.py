@@ -13,9 +13,9 @@ import os
 
 from krm_sops import cli
 from krm_sops.errors import ConfigError, KrmSopsError, shown
+from krm_sops.recipients import RecipientDrift, differences, selection_drift, told
 from krm_sops.verbs import batch, change, files
 from krm_sops.verbs.flags import SWITCH, UsageError, parse
-from krm_sops.verbs.recipients import RecipientDrift, differences, selection_drift, told
 from krm_sops.verbs.rotate import rotated
 
 TYPE_CHECKING = False

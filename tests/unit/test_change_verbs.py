@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from krm_sops.keys.azure_kv import AzureKeyVaultKey
-from krm_sops.verbs.recipients import differences, is_same_key
+from krm_sops.recipients import differences, is_same_key
 from tests.agefile import IDENTITY, OTHER_IDENTITY, recipient_of
 from tests.security import made
 
