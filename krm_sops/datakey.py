@@ -192,7 +192,9 @@ def wrapped(key_groups: Sequence[KeyGroup], parts: Sequence[bytes], credentials:
                 hints.append(error.hint)
         found.append(done)
     if failed:
-        failure = KeyUnavailable(f"could not generate data key: {'; '.join(failed)}", hint=next(filter(None, hints), ""))
+        failure = KeyUnavailable(
+            f"could not generate data key: {'; '.join(failed)}", hint=next(filter(None, hints), "")
+        )
         failure.exit_status = 1
         raise failure
     return found

@@ -62,7 +62,7 @@ def check(kind: str, bucket: str, name: str) -> None:
     if _BUCKETS[kind].fullmatch(bucket) is None or ".." in bucket:
         raise ConfigError(f"{shown(bucket)!r} is no name of a bucket", hint=f"it is what {kind}_bucket says")
     if not {".", ".."}.isdisjoint(name.split("/")):
-        raise ConfigError(f"{shown(name)!r} cannot be an object's name: a part of it is . or ..")
+        raise ConfigError(f"{shown(name)!r} cannot be an object's name: . or .. is a part of it")
     try:
         length = len(name.encode())
     except UnicodeEncodeError:

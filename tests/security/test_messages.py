@@ -236,7 +236,14 @@ ERRORS = {
     ),
     *("OpenPgpError", "MistypedError", "InPlaceError", "NoMatch"),
 }
-PROPER = ("Vault", "Key Vault", "Cloud KMS", "Google", "Azure", "Huawei", "Secret", "Kubernetes", "Curve25519")
+AS_SOPS_SAYS = (
+    *("Could not run editor: {}", "File has not changed, exiting.", "Publication of {} canceled"),
+    "can't operate on a directory without --recursive flag.",
+    "Unsupported type: there is a single value where {} should lead on",
+    "The config file {} does not contain any creation rule",
+)
+"""Words that scripts look for."""
+PROPER = ("S3", "Vault", "Key Vault", "Cloud KMS", "Google", "Azure", "Huawei", "Secret", "Kubernetes", "Curve25519")
 
 
 def starts_right(text: str) -> bool:
@@ -275,7 +282,7 @@ def literal(node: ast.expr) -> Iterator[str]:
 
 def test_every_message_is_one_line_in_one_style():
     """Lower case, no full stop, no line break, not long; hints too."""
-    found = [one for one in said() if one[2]]
+    found = [one for one in said() if one[2] and one[2] not in AS_SOPS_SAYS]
     assert len(found) > 150
     wrong = []
     for where, kind, text in found:

@@ -41,7 +41,22 @@ def test_scalars_mean_what_go_yaml_takes_them_for() -> None:
     """Not YAML 1.1: `yes` is a string, `0777` an octal number, tags other than `!` count, quotes make strings."""
     text = "[yes, 0777, 1_000, 0o17, ~, .inf, 1e3, '5', !!str 5, !!int '5', ! 5, ! '5', 2024-01-01, !x y, 12:30]"
     assert plain(read_all(text).root) == [
-        *("yes", 0o777, 1000, 15, None, float("inf"), 1000.0, "5", "5", 5, 5, "5", Timestamp("2024-01-01T00:00:00Z"), "y"),
+        *(
+            "yes",
+            0o777,
+            1000,
+            15,
+            None,
+            float("inf"),
+            1000.0,
+            "5",
+            "5",
+            5,
+            5,
+            "5",
+            Timestamp("2024-01-01T00:00:00Z"),
+            "y",
+        ),
         "12:30",
     ]
 
