@@ -75,8 +75,8 @@ def run(given: Given, host: Host, policy: Policy | None) -> Answer:
     secrets = key_secrets(given, options, answer)
     refused = options.obey(policy)
     carried = [item for item in given.items if item.annotation(ORIGINAL)]
-    answer.results += [*lost(given.items), *_in_lists(given, options)]
     new = _new_secrets(given, options, answer)
+    answer.results += [*lost(given.items, new), *_in_lists(given, options)]
     if (carried or new) and not refused:
         from krm_sops.functions.decrypt_keys import Keys
 

@@ -8,6 +8,9 @@ Source: kptdev/kpt, internal/util/render/executor.go, pkg/api/kptfile/v1.
 
 from __future__ import annotations
 
+from binascii import a2b_base64, b2a_base64
+
+from krm_sops.errors import shown
 from krm_sops.functions import GROUP_VERSION
 from krm_sops.functions.original import place_of
 from krm_sops.krm.item import ORIGINAL, PACKAGE_PATH
@@ -24,6 +27,9 @@ if TYPE_CHECKING:
 
 NOTE = "krm-sops.dev/originals"
 SAVE_ON_FAILURE = "kpt.dev/save-on-render-failure"
+_GONE = f"it was decrypted, but the annotation {ORIGINAL} is gone, so that it would stay plain"
+_BECAME = f"this may be what became of it, without the annotation {ORIGINAL}, and would stay plain"
+_FIELDS = 3
 _CONDITIONAL = ("selectors", "exclude", "condition")
 """Fields of a function in a pipeline with which it may not see every item, or not run."""
 
@@ -68,30 +74,80 @@ def _is_for(item: Item, package: str, namespace: str) -> bool:
 
 
 def note(given: Given, items: Iterable[Item]) -> None:
-    """Say on the SopsDecrypt's own item which items it decrypts, where kpt says which file each is from."""
+    """Say on the SopsDecrypt's own item which items it decrypts, and which were plain, where kpt names their files.
+
+    Digests, as kinds and names may have been encrypted; of the places of what it decrypts the text, to be named.
+    """
     config = given.config
     assert config is not None
-    places = sorted({_digest(item) for item in items if item.file})
+    places = sorted(
+        {f"{_text(item)}.{_digest(item.kind)}.{_digest(item.kind, item.name)}" for item in items if item.file}
+    )
+    plain = sorted({_whole(item) for item in given.items if item.file and _is_plain(item)})
     for item in given.named(config.name):
-        if places and config.file and item.kind == config.kind and _digest(item) == _digest(config):
-            item.annotate(NOTE, " ".join(places))
+        if places and config.file and item.kind == config.kind and place_of(item) == place_of(config):
+            item.annotate(NOTE, " ".join([*places, *plain]))
 
 
-def lost(items: Iterable[Item]) -> list[Result]:
-    """Take the notes off; an error for each item that was decrypted and does not say any more what it was."""
-    noted: set[str] = set()
-    left: dict[str, Item] = {}
+def lost(items: Iterable[Item], encrypting: Iterable[Item]) -> list[Result]:
+    """Take the notes off; an error for each item that was decrypted and does not say any more what it was.
+
+    encrypting: plain Secrets that are encrypted as new ones.  An item that is not where it was may have been deleted,
+    but only if nothing plain came that it may have become: the same kind and name, or the same kind and not encrypted.
+    """
+    noted: list[list[str]] = []
+    known: set[str] | None = None
+    there: set[str] = set()
+    plain: list[Item] = []
     for item in items:
         if item.kind == "SopsDecrypt" and item.annotation(NOTE):
-            noted.update(item.annotation(NOTE).split(" "))
+            words = [word.split(".") for word in item.annotation(NOTE).split(" ")]
+            noted += [word for word in words if len(word) == _FIELDS]
+            before = {word[0] for word in words if len(word) == 1}
+            known = before if known is None else known & before
             item.cut_annotation(NOTE)
-        elif item.file and not item.annotation(ORIGINAL) and item.branch.number("sops") is None:
-            left[_digest(item)] = item
-    text = f"it was decrypted, but the annotation {ORIGINAL} is gone, so that it would stay plain"
+        if _is_plain(item):
+            plain.append(item)
+        else:
+            there.add(_text(item))
+    gone = [word for word in noted if word[0] not in there]
+    if not gone:
+        return []
+    stripped = {_text(item): item for item in plain if item.file}
+    sealed = set(encrypting)
+    came = [item for item in plain if _whole(item) not in (known or ())]
+    found = {}
+    for place, kind, name in sorted(gone):
+        if place in stripped:
+            found[stripped[place]] = _GONE
+            continue
+        for item in came:
+            if name == _digest(item.kind, item.name) or (item not in sealed and kind == _digest(item.kind)):
+                found.setdefault(item, f"{_spelled(place)} was decrypted and is gone; {_BECAME}")
     hint = "a function before took its annotations away, or put another object in its place"
-    return [Result("error", "InvalidDocument", text, hint=hint, item=left[at]) for at in sorted(noted & left.keys())]
+    return [Result("error", "InvalidDocument", text, hint=hint, item=item) for item, text in found.items()]
 
 
-def _digest(item: Item) -> str:
-    text: str = sha256(to_bytes("\0".join(place_of(item)))).hexdigest()
+def _is_plain(item: Item) -> bool:
+    return not item.annotation(ORIGINAL) and item.branch.number("sops") is None
+
+
+def _text(item: Item) -> str:
+    return b2a_base64(to_bytes("\0".join(place_of(item))), newline=False).decode()
+
+
+def _spelled(place: str) -> str:
+    try:
+        _, file, index = a2b_base64(place).decode().split("\0")
+    except ValueError:
+        return "an item"
+    return f"document {shown(index)} of {shown(file)}"
+
+
+def _whole(item: Item) -> str:
+    return _digest(*place_of(item), item.kind, item.name)
+
+
+def _digest(*parts: str) -> str:
+    text: str = sha256(to_bytes("\0".join(parts))).hexdigest()
     return text[:16]

@@ -226,6 +226,41 @@ def test_what_lost_its_trace_is_an_error_where_kpt_says_which_file_it_is_from():
     assert "is gone, so that it would stay plain" in refused(lost, "InvalidDocument").message
 
 
+def _moved(path: str, *others: str, kind: str = "ConfigMap", old: tuple[str, str] = ("", "")) -> str:
+    """What SopsEncrypt gets where a function took the trace of a.yaml away and gave it another path ("": none)."""
+    function = {"apiVersion": "krm-sops.dev/v1alpha1", "kind": "SopsDecrypt", "metadata": {"name": "sopsdecrypt"}}
+    own = placed(made.yaml(function), "decrypt.yaml")
+    item = placed(made.yaml(made.encrypted({**PLAIN, "kind": kind})), "a.yaml")
+    config = yaml.safe_load(own) | {"spec": {"keepOriginal": True, "keys": [{"env": "KEY"}]}}
+    plain, _, status = call(items_of(own, item, *others), config)
+    assert status == 0
+    lines = [line for line in plain.splitlines(keepends=True) if ORIGINAL + '"' not in line]
+    if not path:
+        return "".join(line for line in lines if '"a.yaml"' not in line).replace(*old)
+    return "".join(lines).replace("a.yaml", path).replace(*old)
+
+
+def test_what_lost_its_trace_and_was_moved_is_an_error_that_names_both():
+    """S6: at a place that nobody noted, or without one."""
+    for path in ("zz.yaml", ""):
+        for old in (("", ""), ("name: db", "name: other")):
+            result = refused(_moved(path, old=old), "InvalidDocument")
+            assert "document 0 of a.yaml was decrypted and is gone" in result.message
+            assert path in result.line()
+
+
+def test_what_was_plain_before_is_not_taken_for_an_item_that_was_deleted():
+    """S6: a deletion is none of a trace."""
+    other = placed("apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: db\ndata: {a: b}\n", "b.yaml")
+    plain = _moved("zz.yaml", other)
+    items = yaml.safe_load(plain)
+    left = [made.yaml(item) for item in items if "zz.yaml" not in item["metadata"]["annotations"].values()]
+    assert len(left) == len(items) - 1
+    encrypted(items_of(*left))
+    moved = [text.replace("b.yaml", "c.yaml") for text in left]
+    assert "is gone" in refused(items_of(*moved), "InvalidDocument").message
+
+
 def test_a_key_in_the_config_never_leaves():
     """S11: on success and on failure."""
     items = items_of(document())
