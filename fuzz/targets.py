@@ -6,7 +6,9 @@ what else must hold of its part. Nothing here needs atheris: tests/unit/test_fuz
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
 import socket
 import tempfile
 import time
@@ -506,7 +508,8 @@ def ignore(data: bytes) -> None:
 @cache
 def folder() -> str:
     """A repository with encrypted files, for what a config may name."""
-    found = tempfile.mkdtemp(prefix="krm-sops-fuzz-")
+    found = tempfile.mkdtemp(prefix="fuzz-of-krm-sops-")
+    atexit.register(shutil.rmtree, found, ignore_errors=True)
     for name, content in FILES.items():
         path = Path(found, name)
         path.parent.mkdir(parents=True, exist_ok=True)

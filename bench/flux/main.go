@@ -6,7 +6,9 @@
 //	go mod download github.com/fluxcd/kustomize-controller@$version
 //	cp -r "$(go env GOMODCACHE)/github.com/fluxcd/kustomize-controller@$version" copy && chmod -R u+w copy
 //	mkdir -p copy/cmd/flux-decryptor && cp bench/flux/main.go copy/cmd/flux-decryptor/
-//	cd copy && go build -o "$(go env GOPATH)/bin/flux-decryptor" ./cmd/flux-decryptor
+//	cd copy && api=github.com/fluxcd/kustomize-controller/api
+//	go mod edit -dropreplace=$api -require=$api@$version
+//	go build -mod=mod -o "$(go env GOPATH)/bin/flux-decryptor" ./cmd/flux-decryptor
 //
 // It stands for the controller at its best: nothing of Kubernetes is asked, and the key Secret is at hand.
 package main
