@@ -10,7 +10,6 @@ Source: getsops/sops 3.13, cmd/sops/main.go, cmd/sops/common/common.go.
 
 from __future__ import annotations
 
-import os
 from time import gmtime, strftime
 
 from krm_sops import cli
@@ -270,8 +269,3 @@ def one_file(given: Arguments) -> str:
     if len(given.names) > 1:
         cli.say("warning: more than one positional argument provided, only the first one will be used")
     return given.names[0]
-
-
-def is_writable(path: str) -> bool:
-    """Whether the file could be replaced: a person's work must not be lost for the lack of it."""
-    return os.access(os.path.dirname(os.path.realpath(path)), os.W_OK | os.X_OK)

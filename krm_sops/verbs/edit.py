@@ -7,7 +7,7 @@ Differs from sops:
 - An edit that cannot be read, encrypted or written is kept, encrypted, in a file beside, until a later one is good.
   sops keeps it for as long as somebody presses Enter, and where nobody can, starts the editor for ever.
 - With --show-master-keys keys and rules can be edited. sops drops all that was changed then, and says that it wrote it.
-- Whether the file can be written is looked at first.
+- Whether the file can be written is looked at first. A file that changed while the editor ran is not written over.
 Source: getsops/sops 3.13, cmd/sops/edit.go, stores/stores.go (examples).
 """
 
@@ -39,8 +39,8 @@ krm-sops edit FILE: edit an encrypted file. A file that is not there is begun wi
                          show the sops block too, where keys, rules and threshold may be changed
 {creation.HELP}{change.HELP}
 What an editor leaves is encrypted only if it ends with the status 0. What cannot be read, or written, is shown again;
-until a later edit is good it is kept, encrypted, in FILE.rejected. Exit status 200: nothing was changed; 201: the
-editor failed.
+until a later edit is good it is kept, encrypted, in FILE.rejected. So is an edit of a FILE that changed meanwhile.
+Exit status 200: nothing was changed; 201: the editor failed.
 
 Example:
   SOPS_EDITOR='code --wait' krm-sops edit secret.enc.yaml
@@ -58,8 +58,7 @@ def main(arguments: list[str]) -> int:
     path = change.one_file(given)
     session = change.Session(given)
     subject = _Existing(session, path) if os.path.exists(path) else _New(session, path)
-    if not change.is_writable(path):
-        raise files.FileError(f"cannot write {shown(path)}: its folder allows no new files", 3)
+    files.refuse_unwritable(path)
     edit = _Edit(subject, path)
     edit.run(session)
     edit.forget()
@@ -147,6 +146,7 @@ class _New(_Subject):
     def __init__(self, session: change.Session, path: str) -> None:
         """Raises ConfigError, KeyUnavailable: before anybody writes something that could not be encrypted."""
         super().__init__(session, path)
+        files.expect_none(path)
         source, wanted = session.formats(path)
         metadata = creation.metadata_for(
             session.given,
@@ -216,7 +216,7 @@ class _Edit:
                     return
 
     def _keep(self, edited: bytes, error: KrmSopsError) -> None:
-        """Wait for somebody who tries again. Raises FileError where there is nobody."""
+        """Wait for somebody who tries again. Raises FileError where there is nobody, or no use."""
         cli.say_error(error)
         content = self.subject.kept(edited)
         self.rejected = self.rejected or _free_name(f"{self.path}.rejected")
@@ -228,6 +228,12 @@ class _Edit:
             self.rejected = _free_name(f"{gettempdir()}/{os.path.basename(self.path)[:200]}.rejected")
             files.write(self.rejected, content)
         cli.outcome = f"the edit is kept, encrypted, in {self.rejected}"
+        if isinstance(error, files.FileChanged):  # no edit of what was read can become good
+            raise files.FileError(
+                f"the edit is kept in {shown(self.rejected)}",
+                error.exit_status,
+                hint=f"edit the file again; krm-sops decrypt {shown(self.rejected)} shows what was not written",
+            )
         cli.say("Press enter to return to the editor, or Ctrl+C to exit.")
         if not cli.read_line():
             raise files.FileError(

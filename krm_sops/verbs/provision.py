@@ -224,8 +224,7 @@ class _Provision:
 
     def _must_be_writable(self) -> None:
         """Raises FileError: what sources made, and cannot be made again, must not be lost."""
-        if not change.is_writable(self._target):
-            raise files.FileError(f"cannot write {shown(self._target)}: its folder is not writable", 3)
+        files.refuse_unwritable(self._target)
 
     def _write(
         self,

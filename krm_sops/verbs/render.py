@@ -153,10 +153,12 @@ def write_folder(folder: str, files: dict[str, str]) -> None:
     import _signal as signals
 
     folder = folder.rstrip("/") or "/"
-    part = os.path.join(os.path.dirname(folder), f".{os.path.basename(folder)}.{os.getpid()}.tmp")
+    part = os.path.join(os.path.dirname(folder), f".{os.path.basename(folder)}.{os.urandom(8).hex()}.tmp")
     mask = signals.pthread_sigmask(signals.SIG_BLOCK, (signals.SIGTERM, signals.SIGINT, signals.SIGHUP))
+    is_ours = False
     try:
         os.mkdir(part, 0o700)
+        is_ours = True
         for path, text in files.items():
             full = os.path.join(part, path)
             os.makedirs(os.path.dirname(full), 0o700, exist_ok=True)
@@ -165,7 +167,8 @@ def write_folder(folder: str, files: dict[str, str]) -> None:
         os.rename(part, folder)
         cli.outcome = "the folder was written"
     except OSError as error:
-        remove_tree(part)
+        if is_ours:
+            remove_tree(part)
         hint = "it must be new or empty" if os.path.lexists(folder) else ""
         raise ConfigError(f"cannot write {shown(folder)}: {(error.strerror or 'failed').lower()}", hint=hint) from None
     finally:

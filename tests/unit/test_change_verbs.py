@@ -15,8 +15,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from krm_sops.errors import ConfigError
 from krm_sops.keys.azure_kv import AzureKeyVaultKey
 from krm_sops.recipients import differences, is_same_key
+from krm_sops.verbs import files
+from krm_sops.verbs.render import write_folder
 from tests.agefile import IDENTITY, OTHER_IDENTITY, recipient_of
 from tests.security import made
 
@@ -160,11 +163,13 @@ def test_an_edit_that_cannot_be_written_is_kept_too(folder: Path) -> None:
     """Beside the file, or where temporary files go if that does not work either."""
     before = (folder / "a.yaml").read_text()
     (folder / "x").mkdir()
-    (folder / "x/link.yaml").symlink_to("../a.yaml")
-    done = edit(folder, "plain-of-user", "changed", "x/link.yaml")
+    (folder / "x/b.yaml").write_text(before)
+    (folder / "block.sh").write_text(
+        f'{sys.executable} {folder}/ed.py plain-of-user changed "$1"; rm {folder}/x/b.yaml; mkdir {folder}/x/b.yaml\n'
+    )
+    done = run(folder, "edit", "x/b.yaml", SOPS_EDITOR=f"/bin/sh {folder}/block.sh")
     assert done.returncode == 3
-    assert decrypted(folder, "x/link.yaml.rejected") == "user: changed\npassword: plain-of-password\n"
-    assert (folder / "a.yaml").read_text() == before
+    assert decrypted(folder, "x/b.yaml.rejected") == "user: changed\npassword: plain-of-password\n"
     long = f"{'l' * 245}.yaml"
     (folder / long).write_text(before)
     (folder / "tmp").mkdir()
@@ -172,6 +177,134 @@ def test_an_edit_that_cannot_be_written_is_kept_too(folder: Path) -> None:
     assert run(folder, "edit", long, **arguments).returncode == 1
     (kept,) = (folder / "tmp").iterdir()
     assert decrypted(folder, f"tmp/{kept.name}") == "user: [\npassword: plain-of-password\n"
+
+
+def test_what_somebody_else_wrote_meanwhile_is_not_written_over(folder: Path) -> None:
+    """Neither by an edit, which is kept, nor by a verb that had read the file before."""
+    (folder / "other.sh").write_text(
+        f'{sys.executable} {folder}/ed.py plain-of-user changed "$1"\n'
+        f"{sys.executable} -m krm_sops set a.yaml '[\"password\"]' '\"x\"'\n"
+    )
+    done = run(folder, "edit", "a.yaml", given="\n\n", SOPS_EDITOR=f"/bin/sh {folder}/other.sh")
+    assert done.returncode == 3
+    assert "a.yaml was changed meanwhile" in done.stderr
+    assert decrypted(folder, "a.yaml") == "user: plain-of-user\npassword: x\n"
+    assert decrypted(folder, "a.yaml.rejected") == "user: changed\npassword: plain-of-password\n"
+
+
+def test_a_file_that_somebody_else_made_meanwhile_is_not_written_over(tree: Path) -> None:
+    done = run(tree, "edit", "new.yaml", SOPS_EDITOR=f"/bin/sh -c 'echo a: b > \"$1\"; echo c > {tree}/new.yaml' -")
+    assert done.returncode == 3
+    assert (tree / "new.yaml").read_text() == "c\n"
+    assert decrypted(tree, "new.yaml.rejected") == "a: b\n"
+
+
+def test_a_verb_writes_only_over_what_it_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Looked at right before the file is replaced: rewritten, replaced, removed. What it wrote itself is no change."""
+    path = tmp_path / "a.yaml"
+    changes = (
+        lambda: path.write_text("other"),
+        lambda: ((tmp_path / "b").write_text("old"), (tmp_path / "b").replace(path)),
+        path.unlink,
+    )
+    for change in changes:
+        path.write_text("old")
+        assert files.read(str(path)) == b"old"
+        change()
+        with pytest.raises(files.FileChanged, match="was changed meanwhile") as caught:
+            files.write(str(path), b"new")
+        assert caught.value.exit_status == 3
+        assert not path.exists() or path.read_text() != "new"
+    path.write_text("old")
+    files.read(str(path))
+    for text in (b"new", b"newer"):
+        files.write(str(path), text)
+        assert path.read_bytes() == text
+    assert [found.name for found in tmp_path.iterdir()] == ["a.yaml"]
+
+
+def test_a_read_only_file_is_replaced_and_a_hard_link_to_it_is_not(tmp_path: Path) -> None:
+    path, other = tmp_path / "a.yaml", tmp_path / "b.yaml"
+    path.write_text("old")
+    path.chmod(0o444)
+    other.hardlink_to(path)
+    files.write(str(path), b"new")
+    assert (path.read_text(), other.read_text()) == ("new", "old")
+    assert path.stat().st_mode & 0o777 == 0o444
+
+
+def test_links_lead_anywhere_in_their_repository_but_not_into_git(tmp_path: Path) -> None:
+    """S33"""
+    inside, outside = tmp_path / "repository", tmp_path / "outside.yaml"
+    for name in (".git/hooks", "common", "d"):
+        (inside / name).mkdir(parents=True)
+    for path in (inside / "common/x.yaml", inside / ".git/hooks/pre-commit", outside):
+        path.write_text("old")
+    (inside / "d/in.yaml").symlink_to("../common/x.yaml")
+    files.write(str(inside / "d/in.yaml"), b"new")
+    assert (inside / "common/x.yaml").read_text() == "new"
+    for number, target in enumerate(("../../outside.yaml", "../.git/hooks/pre-commit", str(outside))):
+        link = inside / f"d/{number}.yaml"
+        link.symlink_to(target)
+        for refused in (
+            lambda link=link: files.write(str(link), b"new"),
+            lambda link=link: files.refuse_unwritable(str(link)),
+        ):
+            with pytest.raises(files.FileError, match="is a link that leads out of its repository"):
+                refused()
+        assert link.read_text() == "old"
+
+
+def test_a_folder_is_written_beside_what_other_runs_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder of the same temporary name is another run's, and stays."""
+    monkeypatch.setattr(os, "urandom", bytes)
+    left = tmp_path / f".out.{'00' * 8}.tmp"
+    left.mkdir()
+    (left / "a.yaml").write_text("of another run")
+    with pytest.raises(ConfigError, match="cannot write"):
+        write_folder(str(tmp_path / "out"), {"a.yaml": "x"})
+    assert (left / "a.yaml").read_text() == "of another run"
+    monkeypatch.undo()
+    write_folder(str(tmp_path / "out"), {"a.yaml": "x"})
+    assert (tmp_path / "out/a.yaml").read_text() == "x"
+
+
+def test_what_a_killed_run_left_is_passed_over_by_folders_but_not_by_check(tree: Path) -> None:
+    """S33: it may be plain."""
+    secret = "apiVersion: v1\nkind: Secret\nmetadata: {name: a}\nstringData: {a: plain-of-a}\n"
+    (tree / "x/.krm-sops-0123456789abcdef.tmp").write_text(secret)
+    done = run(tree, "check", "x")
+    assert done.returncode != 0
+    assert ".krm-sops-0123456789abcdef.tmp" in done.stdout + done.stderr
+    assert run(tree, "rotate", "-i", "x").returncode == 0
+    assert (tree / "x/.krm-sops-0123456789abcdef.tmp").read_text() == secret
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_a_file_of_another_owner_is_refused_before_the_editor_starts(folder: Path) -> None:
+    """Whoever may not give files away would make it their own; nothing is left beside it."""
+    os.chown(folder / "a.yaml", 4711, 4711)
+    before = texts(folder)
+    code = (
+        "import os, sys; from krm_sops.cli import main\n"
+        "def refuse(*_): raise PermissionError(1, 'Operation not permitted')\n"
+        "os.fchown = refuse; sys.exit(main(['', *sys.argv[1:]]))"
+    )
+    for arguments in (("edit", "a.yaml"), ("set", "a.yaml", '["user"]', '"x"')):
+        done = subprocess.run(
+            [sys.executable, "-c", code, *arguments],
+            cwd=folder,
+            env=environment(folder, EDITOR=f"touch {folder}/started"),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+        assert done.returncode == 3
+        assert "it belongs to user 4711 and group 4711" in done.stderr
+        assert texts(folder) == before
+    assert edit(folder, "plain-of-user", "changed", "a.yaml").returncode == 0
+    assert (folder / "a.yaml").stat().st_uid == 4711
 
 
 def test_a_file_is_written_whatever_its_name_and_what_a_killed_run_left(folder: Path) -> None:
