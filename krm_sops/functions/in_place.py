@@ -116,14 +116,14 @@ def lost(items: Iterable[Item], encrypting: Iterable[Item]) -> list[Result]:
     stripped = {_text(item): item for item in plain if item.file}
     sealed = set(encrypting)
     came = [item for item in plain if _whole(item) not in (known or ())]
-    found = {}
-    for place, kind, name in sorted(gone):
-        if place in stripped:
-            found[stripped[place]] = _GONE
-            continue
-        for item in came:
-            if name == _digest(item.kind, item.name) or (item not in sealed and kind == _digest(item.kind)):
-                found.setdefault(item, f"{_spelled(place)} was decrypted and is gone; {_BECAME}")
+    found = {stripped[place]: _GONE for place, _, _ in sorted(gone) if place in stripped}
+    moved = sorted(words for words in gone if words[0] not in stripped)
+    for item in came:
+        was = [place for place, _, name in moved if name == _digest(item.kind, item.name)]
+        if not was and item not in sealed:
+            was = [place for place, kind, _ in moved if kind == _digest(item.kind)]
+        if was:
+            found.setdefault(item, f"{_spelled(was[0])} was decrypted and is gone; {_BECAME}")
     hint = "a function before took its annotations away, or put another object in its place"
     return [Result("error", "InvalidDocument", text, hint=hint, item=item) for item, text in found.items()]
 

@@ -189,9 +189,8 @@ def _hand_over(descriptor: int, target: str, old: os.stat_result | None, mode: i
             os.fchown(descriptor, old.st_uid, old.st_gid)
         os.fchmod(descriptor, stat.S_IMODE(old.st_mode))
     except PermissionError:
-        what = (
-            f"cannot write {shown(target)}: it belongs to user {old.st_uid} and group {old.st_gid}, and would not then"
-        )
+        owner = f"user {old.st_uid} and group {old.st_gid}"
+        what = f"cannot write {shown(target)}: it belongs to {owner}, who could not be given the new one"
         raise FileError(what, 3, hint="run it as that user; or copy the file, and put the copy in its place") from None
 
 

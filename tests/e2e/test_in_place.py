@@ -234,6 +234,25 @@ def test_a_function_that_takes_annotations_away_is_told_and_nothing_is_written(p
     assert "is gone, so that it would stay plain" in package.refused()
 
 
+def test_what_lost_its_annotation_and_was_moved_is_told_and_nothing_is_written(package):
+    package.pipeline(
+        "head = '\\n'.join(x for x in head.split('\\n') if 'krm-sops.dev/original\"' not in x)"
+        ".replace('shop/all.yaml', 'zz.yaml')"
+    )
+    assert "document 1 of shop/all.yaml was decrypted and is gone" in package.refused()
+
+
+def test_an_item_may_be_deleted(package):
+    package.pipeline(
+        "import yaml\nitems = yaml.safe_load(head)\n"
+        "items['items'] = [item for item in items['items'] if item['metadata']['name'] != 'db']\n"
+        "head = yaml.safe_dump(items).rstrip()"
+    )
+    package.render()
+    assert not (package.root / "db.yaml").exists()
+    package.assert_no_plaintext()
+
+
 @pytest.mark.parametrize(
     ("old", "new"),
     [
