@@ -1,0 +1,5 @@
+"""Programs under test begin as from a shell: with SIGHUP as it is by default, though whoever runs the tests ignores it."""
+
+import signal
+
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
