@@ -1,4 +1,4 @@
-"""Programs under test begin as from a shell: SIGHUP is as it is by default, though whoever runs the tests ignores it."""
+"""Programs under test begin as from a shell: SIGHUP is as by default, though whoever runs the tests ignores it."""
 
 import signal
 
