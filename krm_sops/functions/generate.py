@@ -66,6 +66,11 @@ def run(given: Given, host: Host, policy: Policy | None) -> Answer:
             from krm_sops.functions.masking import marked
 
             answer.added = [marked(made) for made in answer.added]
+    return concluded(answer, given, config, options)
+
+
+def concluded(answer: Answer, given: Given, config: Item, options: Options) -> Answer:
+    """The answer of what makes objects, when all is known that is wrong. Raises FunctionError."""
     if options.strict:
         for result in answer.results:
             if result.severity == "warning":

@@ -11,12 +11,12 @@ from binascii import Error as Base64Error
 from binascii import a2b_base64, b2a_base64
 
 from krm_sops.errors import ConfigError, InputError, KrmSopsError, shown
-from krm_sops.functions import Answer, FunctionError, PolicyNeeded
+from krm_sops.functions import Answer, PolicyNeeded
 from krm_sops.functions.decrypt import key_secrets, was_in
-from krm_sops.functions.generate import files_of, refuse_in_place
+from krm_sops.functions.generate import concluded, files_of, refuse_in_place
 from krm_sops.functions.template_plan import Plan
 from krm_sops.functions.template_restart import annotate, annotation_of, checksum, pods_of, read_by
-from krm_sops.krm.item import LOCAL_CONFIG, MASK, MASKED, PATH, refuse_duplicates
+from krm_sops.krm.item import LOCAL_CONFIG, MASK, MASKED, refuse_duplicates
 from krm_sops.krm.results import Result
 from krm_sops.stores import format_for_path
 from krm_sops.templates import OPEN, Filling, Source, filled_file, named_values, plain_text
@@ -55,18 +55,7 @@ def run(given: Given, host: Host, policy: Policy | None) -> Answer:
             _Work(given, host, policy, plan, answer).render()
         except KrmSopsError as error:
             answer.results.append(Result.of(error, config))
-    if options.strict:
-        for result in answer.results:
-            if result.severity == "warning":
-                result.severity = "error"
-    if any(result.is_error for result in answer.results):
-        raise FunctionError(answer)
-    for item in answer.key_items:
-        item.annotate(LOCAL_CONFIG, "true")
-    if options.kustomize:  # which gives a generator its own config as the only item; in a package it is a file
-        same = [item for item in given.named(config.name) if item.kind == config.kind]
-        answer.consumed = [item for item in same if not item.annotation(PATH)]
-    return answer
+    return concluded(answer, given, config, options)
 
 
 class _Work:
