@@ -154,7 +154,7 @@ def test_sops_own_functional_tests(
 
 
 def test_those_that_need_aws_with_moto_as_aws(suite: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """What sops has as its TODO, to look into the bucket, is done here."""
+    """sops' own test does not look into the bucket; here somebody does."""
     from tests.interop.test_aws_moto import KEYS, Moto
 
     moto = Moto()
